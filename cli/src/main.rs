@@ -1,0 +1,3 @@
+//! The `scaleout` command.
+
+fn main() {}

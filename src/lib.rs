@@ -1,0 +1,6 @@
+//! scaleout
+
+mod connect;
+
+pub use connect::{connect, connect_lazy, connector};
+pub use scaleout_core::*;
