@@ -1,9 +1,14 @@
-//! The memory backend.
+#![doc = include_str!("../README.md")]
 
-use scaleout_core::{Connector, Result};
+mod admin;
+mod append;
+mod backend;
+mod broker;
+mod config;
+mod connection;
+mod listen;
+mod log;
+mod publishers;
+mod read;
 
-/// Reads a `memory` URL.
-pub fn connector(url: &str) -> Result<Connector> {
-    let _ = url;
-    unimplemented!()
-}
+pub use self::{admin::Memory, backend::MemoryBackend, config::connector};
