@@ -1,3 +1,114 @@
-//! The `scaleout` command.
+//! The `scaleout` command: chat servers to try the library with, and tools to watch, check and
+//! measure a backplane.
 
-fn main() {}
+mod output;
+mod publish;
+mod tail;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use clap::{ArgAction, Parser, Subcommand};
+
+/// Many realtime servers act as one: chat servers to try it, and tools to watch, check and measure a
+/// backplane.
+#[derive(Parser)]
+#[command(name = "scaleout", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Log more to standard error: -v what happens, -vv every step
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Publish(publish::Args),
+    Tail(tail::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    log_to_stderr(cli.verbose);
+    match run(cli.command) {
+        Ok(code) => code,
+        // Who reads our output has seen enough, as in `scaleout tail ... | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let code = runtime.block_on(async {
+        match command {
+            Command::Publish(args) => publish::run(args).await,
+            Command::Tail(args) => tail::run(args).await,
+        }
+    });
+    // A read of standard input that nobody waits for any more must not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+/// Prints help, or what is wrong with the arguments. Any of them may be a URL in the wrong place, so
+/// passwords are taken out of what clap repeats.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let _ = write!(
+        io::stderr(),
+        "{}",
+        output::without_userinfo(&error.to_string())
+    );
+    ExitCode::from(2)
+}
+
+/// One line, whatever a broker's own words contain.
+fn complain(message: &str) {
+    let _ = writeln!(io::stderr(), "error: {}", output::printable(message));
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => tracing_subscriber::filter::LevelFilter::WARN,
+        1 => tracing_subscriber::filter::LevelFilter::INFO,
+        2 => tracing_subscriber::filter::LevelFilter::DEBUG,
+        _ => tracing_subscriber::filter::LevelFilter::TRACE,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}
