@@ -1,6 +1,7 @@
 //! The `scaleout` command: chat servers to try the library with, and tools to watch, check and
 //! measure a backplane.
 
+mod bench;
 mod output;
 mod publish;
 mod tail;
@@ -29,6 +30,7 @@ struct Cli {
 enum Command {
     Publish(publish::Args),
     Tail(tail::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Publish(args) => publish::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         }
     });
     // A read of standard input that nobody waits for any more must not hold up the end.
