@@ -1,0 +1,85 @@
+//! `scaleout check`: the conformance suite against the user's own broker.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use scaleout_conformance::{Class, Outcome, Report, Suite, UrlTarget, Verdict};
+use serde::Serialize;
+
+use crate::output::printable;
+
+/// Check that your broker keeps the contract
+///
+/// Runs the shared cases of the conformance suite in a namespace of their own. They store little and
+/// disturb nobody else on the broker.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The broker, such as redis://127.0.0.1/
+    url: String,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    backend: &'a str,
+    cases: usize,
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    not_applicable: usize,
+    failures: &'a [String],
+    warnings: &'a [String],
+    seed: u64,
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let target = UrlTarget::new(args.url, scaleout::connector);
+    let mut suite = Suite::new(target).class(Class::Shared);
+    if io::stderr().is_terminal() {
+        suite = suite.on_progress(progress);
+    }
+    let report = suite.run().await?;
+    let mut out = io::stdout();
+    if args.json {
+        serde_json::to_writer(&mut out, &summary(&report))?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{report}")?;
+    }
+    Ok(if report.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A line per case. That standard error is gone is no reason to stop checking.
+fn progress(outcome: &Outcome) {
+    let case = outcome.case;
+    let verdict = match &outcome.verdict {
+        Verdict::Passed => format!("passed in {} ms", outcome.elapsed.as_millis()),
+        Verdict::Failed(failure) => format!("FAILED: {failure}"),
+        Verdict::Skipped(reason) => format!("skipped: {reason}"),
+        Verdict::NotApplicable => "not applicable".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let _ = writeln!(io::stderr(), "{} {}: {}", case.id, case.title, printable(&verdict));
+}
+
+fn summary(report: &Report) -> Summary<'_> {
+    Summary {
+        backend: report.backend,
+        cases: report.cases,
+        passed: report.passed,
+        failed: report.failed,
+        skipped: report.skipped,
+        not_applicable: report.not_applicable,
+        failures: &report.failures,
+        warnings: &report.warnings,
+        seed: report.seed,
+    }
+}
