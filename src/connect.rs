@@ -78,7 +78,10 @@ fn scheme(url: &str) -> Result<&str> {
     if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(allowed) {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("the backplane's URL does not begin with a scheme; {}", enabled()),
+            format!(
+                "the backplane's URL does not begin with a scheme; {}",
+                enabled()
+            ),
         ));
     }
     Ok(scheme)
@@ -125,10 +128,18 @@ mod tests {
 
     #[test]
     fn a_url_without_a_scheme_is_not_repeated() {
-        for url in ["", "localhost", ":hunter2@localhost", "hunter2@localhost:6379"] {
+        for url in [
+            "",
+            "localhost",
+            ":hunter2@localhost",
+            "hunter2@localhost:6379",
+        ] {
             let (kind, message) = refused(url);
             assert_eq!(kind, ErrorKind::InvalidInput);
-            assert!(message.contains("does not begin with a scheme"), "{message}");
+            assert!(
+                message.contains("does not begin with a scheme"),
+                "{message}"
+            );
             assert!(!message.contains("hunter2"), "{message}");
         }
     }
@@ -137,8 +148,14 @@ mod tests {
     #[cfg(not(feature = "redis"))]
     fn a_scheme_whose_feature_is_off_names_the_feature() {
         let expected = "feature `redis` is not enabled".to_owned();
-        assert_eq!(refused("redis://localhost/"), (ErrorKind::Unsupported, expected.clone()));
-        assert_eq!(refused("rediss://localhost/"), (ErrorKind::Unsupported, expected));
+        assert_eq!(
+            refused("redis://localhost/"),
+            (ErrorKind::Unsupported, expected.clone())
+        );
+        assert_eq!(
+            refused("rediss://localhost/"),
+            (ErrorKind::Unsupported, expected)
+        );
     }
 
     #[test]
