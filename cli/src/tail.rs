@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut events = stream::SelectAll::new();
     for topic in topics {
         let subscription = backplane.subscribe(&topic, start.clone()).await?;
-        format.subscribed(&mut out, &topic, subscription.cursor().as_ref())?;
+        format.subscribed(&mut out, &topic, &subscription.cursor())?;
         events.push(subscription.map(move |event| (topic.clone(), event)));
     }
 

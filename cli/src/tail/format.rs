@@ -23,7 +23,7 @@ pub(super) enum Format {
 enum Line<'a> {
     Subscribed {
         topic: &'a str,
-        cursor: Option<String>,
+        cursor: String,
     },
     Message {
         topic: &'a str,
@@ -64,7 +64,10 @@ enum Line<'a> {
         error: Option<&'a str>,
     },
     /// An event that a later version of the library added.
-    Other { topic: &'a str, debug: String },
+    Other {
+        topic: &'a str,
+        debug: String,
+    },
 }
 
 #[derive(Serialize)]
@@ -79,14 +82,14 @@ impl Format {
         self,
         out: &mut impl Write,
         topic: &Topic,
-        cursor: Option<&Cursor>,
+        cursor: &Cursor,
     ) -> io::Result<()> {
         match self {
             Self::Json => json(
                 out,
                 &Line::Subscribed {
                     topic: topic.as_str(),
-                    cursor: cursor.map(ToString::to_string),
+                    cursor: cursor.to_string(),
                 },
             ),
             Self::Text => aside(
