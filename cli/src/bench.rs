@@ -17,9 +17,10 @@ use std::{
     time::Duration,
 };
 
+use anyhow::bail;
 use bytes::Bytes;
 use clap::value_parser;
-use scaleout::Epoch;
+use scaleout::{Backend, Epoch};
 
 use self::{
     bare::Bare,
@@ -65,6 +66,18 @@ struct Load {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // Says what is wrong with the URL in the library's own words, without its password.
+    let backend = scaleout::connector(&args.url)?.backend;
+    match backend.capabilities().name {
+        #[cfg(feature = "memory")]
+        "memory" => compare(&bare::memory::Channel, &args).await,
+        #[cfg(feature = "redis")]
+        "redis" => compare(&bare::redis::Client::open(&args.url)?, &args).await,
+        name => bail!("there is no bare client to hold {name} against"),
+    }
+}
+
+async fn compare<B: Bare>(bare: &B, args: &Args) -> anyhow::Result<ExitCode> {
     let name = format!("bench/{}", Epoch::random());
     let load = Load {
         payload: vec![b'x'; args.size].into(),
@@ -72,8 +85,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         publishers: args.publishers as usize,
         subscribers: args.subscribers as usize,
     };
-    let bare = Bare::connect(&args.url).await?;
 
+    if cfg!(debug_assertions) {
+        warn("this is a debug build; for figures that mean something, build with --release");
+    }
     // First, while nothing that was freed can hide what a topic needs.
     say("memory of idle topics");
     let bytes_per_idle_topic = memory::bytes_per_idle_topic(&args.url, &name).await?;
@@ -109,12 +124,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 
     say("latency");
-    let latency = latency::measure(&args.url, &bare, &format!("{name}/latency"), &load).await?;
+    let latency = latency::measure(&args.url, bare, &format!("{name}/latency"), &load).await?;
     say("");
 
-    let report = Report::new(
-        &bare,
-        &args,
+    let report = Report::new::<B>(
+        args,
         &throughput,
         &single,
         &latency,
@@ -143,6 +157,10 @@ async fn warm_up(
         ..load.clone()
     };
     round(&short).await.map(drop)
+}
+
+fn warn(what: &str) {
+    let _ = writeln!(io::stderr(), "warning: {what}");
 }
 
 /// Progress, for people only.

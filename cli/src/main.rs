@@ -1,6 +1,7 @@
 //! The `scaleout` command: chat servers to try the library with, and tools to watch, check and
 //! measure a backplane.
 
+#[cfg(any(feature = "memory", feature = "redis"))]
 mod bench;
 mod output;
 mod publish;
@@ -30,6 +31,7 @@ struct Cli {
 enum Command {
     Publish(publish::Args),
     Tail(tail::Args),
+    #[cfg(any(feature = "memory", feature = "redis"))]
     Bench(bench::Args),
 }
 
@@ -56,6 +58,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         match command {
             Command::Publish(args) => publish::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            #[cfg(any(feature = "memory", feature = "redis"))]
             Command::Bench(args) => bench::run(args).await,
         }
     });

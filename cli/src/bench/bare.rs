@@ -1,13 +1,12 @@
 //! What the library is held against: the client library of the same broker, used directly.
 
 #[cfg(feature = "memory")]
-mod memory;
+pub(super) mod memory;
 #[cfg(feature = "redis")]
-mod redis;
+pub(super) mod redis;
 
 use std::time::Duration;
 
-use anyhow::bail;
 use bytes::Bytes;
 
 use super::{Load, round::Round};
@@ -17,102 +16,29 @@ use super::{Load, round::Round};
 /// by 32 MB, and a channel drops. It costs the bare client nothing while its subscriber keeps up.
 const AHEAD: u64 = 16_384;
 
-/// A bare client.
-pub(super) enum Bare {
-    #[cfg(feature = "memory")]
-    Memory(memory::Channel),
-    #[cfg(feature = "redis")]
-    Redis(redis::Client),
-}
-
-/// A bare publisher and a bare subscriber on connections of their own.
-pub(super) enum Pair {
-    #[cfg(feature = "memory")]
-    Memory(memory::Pair),
-    #[cfg(feature = "redis")]
-    Redis(Box<redis::Pair>),
-}
-
-impl Bare {
-    /// The bare client for what `url` names.
-    #[expect(clippy::unused_async, reason = "depends on the enabled features")]
-    pub(super) async fn connect(url: &str) -> anyhow::Result<Self> {
-        // Says what is wrong with the URL in the library's own words, without the password.
-        let backend = scaleout::connector(url)?.backend;
-        let name = scaleout::Backend::capabilities(&backend).name;
-        match name {
-            #[cfg(feature = "memory")]
-            "memory" => Ok(Self::Memory(memory::Channel)),
-            #[cfg(feature = "redis")]
-            "redis" => Ok(Self::Redis(redis::Client::open(url)?)),
-            _ => bail!("there is no bare client to hold {name} against"),
-        }
-    }
-
-    /// The backend's name.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            #[cfg(feature = "memory")]
-            Self::Memory(_) => "memory",
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => "redis",
-        }
-    }
-
-    /// How each measure uses the client: throughput, single messages.
-    pub(super) fn manner(&self) -> [&'static str; 2] {
-        match self {
-            #[cfg(feature = "memory")]
-            Self::Memory(_) => memory::MANNER,
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => redis::MANNER,
-        }
-    }
+/// A bare client at its best.
+pub(super) trait Bare {
+    /// The backend that it is held against.
+    const BACKEND: &'static str;
+    /// How it sends where throughput counts.
+    const THROUGHPUT: &'static str;
+    /// How it sends single messages.
+    const SINGLE: &'static str;
+    /// A publisher and a subscriber.
+    type Pair: Pair;
 
     /// One channel, as fast as the client can.
-    pub(super) async fn throughput(&self, channel: &str, load: &Load) -> anyhow::Result<Round> {
-        match self {
-            #[cfg(feature = "memory")]
-            Self::Memory(_) => memory::round(1, load).await,
-            #[cfg(feature = "redis")]
-            Self::Redis(client) => client.throughput(channel, load).await,
-        }
-    }
+    async fn throughput(&self, channel: &str, load: &Load) -> anyhow::Result<Round>;
 
     /// Many channels, one message of each in flight.
-    pub(super) async fn single(
-        &self,
-        prefix: &str,
-        channels: usize,
-        load: &Load,
-    ) -> anyhow::Result<Round> {
-        match self {
-            #[cfg(feature = "memory")]
-            Self::Memory(_) => memory::round(channels, load).await,
-            #[cfg(feature = "redis")]
-            Self::Redis(client) => client.single(prefix, channels, load).await,
-        }
-    }
+    async fn single(&self, prefix: &str, channels: usize, load: &Load) -> anyhow::Result<Round>;
 
     /// For one message at a time.
-    pub(super) async fn pair(&self, channel: &str) -> anyhow::Result<Pair> {
-        match self {
-            #[cfg(feature = "memory")]
-            Self::Memory(_) => Ok(Pair::Memory(memory::Pair::new())),
-            #[cfg(feature = "redis")]
-            Self::Redis(client) => Ok(Pair::Redis(Box::new(client.pair(channel).await?))),
-        }
-    }
+    async fn pair(&self, channel: &str) -> anyhow::Result<Self::Pair>;
 }
 
-impl Pair {
+/// A bare publisher and a bare subscriber, on connections of their own.
+pub(super) trait Pair {
     /// Sends one message and waits for it: the time from one to the other.
-    pub(super) async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration> {
-        match self {
-            #[cfg(feature = "memory")]
-            Self::Memory(pair) => pair.send(payload).await,
-            #[cfg(feature = "redis")]
-            Self::Redis(pair) => pair.send(payload).await,
-        }
-    }
+    async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration>;
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use scaleout::{Backplane, Event, Start, Subscription, Topic};
 
-use super::{Load, bare::Bare};
+use super::{
+    Load,
+    bare::{Bare, Pair as _},
+};
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -18,12 +21,12 @@ pub(super) struct Latency {
 /// Bare and ours take turns message by message, so that whatever else the machine does meets both.
 pub(super) async fn measure(
     url: &str,
-    bare: &Bare,
+    bare: &impl Bare,
     topic: &str,
     load: &Load,
 ) -> anyhow::Result<Latency> {
     let mut pair = bare.pair(&format!("{topic}/bare")).await?;
-    let mut ours = Pair::connect(url, topic).await?;
+    let mut ours = Nodes::connect(url, topic).await?;
     let mut latency = Latency {
         bare: Vec::new(),
         ours: Vec::new(),
@@ -52,14 +55,14 @@ pub(super) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 }
 
 /// A publisher node and a subscriber node with nothing else to do.
-struct Pair {
+struct Nodes {
     publisher: Backplane,
     subscriber: Backplane,
     topic: Topic,
     subscription: Subscription,
 }
 
-impl Pair {
+impl Nodes {
     async fn connect(url: &str, topic: &str) -> anyhow::Result<Self> {
         let topic = Topic::new(topic)?;
         let publisher = scaleout::connect(url).await?;

@@ -64,22 +64,20 @@ pub(super) struct Memory {
 }
 
 impl Report {
-    pub(super) fn new(
-        bare: &Bare,
+    pub(super) fn new<B: Bare>(
         args: &Args,
         throughput: &Compared,
         single: &Compared,
         latency: &Latency,
         memory: Memory,
     ) -> Self {
-        let [throughput_manner, single_manner] = bare.manner();
         Self {
-            backend: bare.name(),
+            backend: B::BACKEND,
             size: args.size,
             seconds: args.seconds,
             rounds: ROUNDS,
-            throughput: Rate::new(throughput_manner, throughput, args.publishers as usize),
-            single: Rate::new(single_manner, single, TOPICS),
+            throughput: Rate::new(B::THROUGHPUT, throughput, args.publishers as usize),
+            single: Rate::new(B::SINGLE, single, TOPICS),
             latency: Times::new(latency),
             cpu: Cpu::new(throughput),
             memory,

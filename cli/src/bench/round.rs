@@ -41,10 +41,6 @@ impl Watch {
         }
     }
 
-    pub(super) fn started(&self) -> Instant {
-        self.started
-    }
-
     pub(super) fn stop(self, delivered: u64, lost: u64) -> Round {
         Round {
             delivered,

@@ -12,39 +12,50 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::broadcast, task::JoinSet};
 
-use super::AHEAD;
+use super::{AHEAD, Bare, Pair};
 use crate::bench::{
     Load,
     round::{Round, Watch},
 };
-
-pub(in crate::bench) const MANNER: [&str; 2] = [
-    "a Tokio broadcast channel, one sender",
-    "Tokio broadcast channels, one sender each",
-];
 
 /// How many messages a sender sends before it lets others run.
 const BURST: u64 = 256;
 
 pub(in crate::bench) struct Channel;
 
+impl Bare for Channel {
+    const BACKEND: &'static str = "memory";
+    const THROUGHPUT: &'static str = "a Tokio broadcast channel, one sender";
+    const SINGLE: &'static str = "Tokio broadcast channels, one sender each";
+    type Pair = Ends;
+
+    async fn throughput(&self, _channel: &str, load: &Load) -> anyhow::Result<Round> {
+        round(1, load).await
+    }
+
+    async fn single(&self, _prefix: &str, channels: usize, load: &Load) -> anyhow::Result<Round> {
+        round(channels, load).await
+    }
+
+    async fn pair(&self, _channel: &str) -> anyhow::Result<Ends> {
+        let (sender, receiver) = broadcast::channel(16);
+        Ok(Ends { sender, receiver })
+    }
+}
+
 /// One sender for each of `channels` channels, and as many receivers as the load has subscribers.
-pub(super) async fn round(channels: usize, load: &Load) -> anyhow::Result<Round> {
+async fn round(channels: usize, load: &Load) -> anyhow::Result<Round> {
     let watch = Watch::start();
     let mut receivers = JoinSet::new();
     let mut senders = JoinSet::new();
     for _ in 0..channels {
-        let capacity = usize::try_from(AHEAD + 2 * BURST)?;
-        let (sender, _) = broadcast::channel(capacity / channels.min(64));
-        let ahead = AHEAD / channels.min(64) as u64;
+        // Room for a burst beyond what may be ahead, so that the first receiver never lags.
+        let ahead = AHEAD / channels as u64;
+        let (sender, _) = broadcast::channel(usize::try_from(2 * ahead)?);
         let received = Arc::new(AtomicU64::new(0));
-        for first in [true, false]
-            .into_iter()
-            .chain(std::iter::repeat(false))
-            .take(load.subscribers)
-        {
-            let receiver = sender.subscribe();
-            receivers.spawn(receive(receiver, first.then(|| received.clone())));
+        for number in 0..load.subscribers {
+            let shown = (number == 0).then(|| received.clone());
+            receivers.spawn(receive(sender.subscribe(), shown));
         }
         senders.spawn(send(sender, load.clone(), received, ahead));
     }
@@ -68,10 +79,11 @@ async fn send(
     ahead: u64,
 ) -> u64 {
     let until = Instant::now() + load.lasts;
+    let burst = BURST.min(ahead);
     let mut sent = 0;
     while Instant::now() < until {
         if sent - received.load(Ordering::Relaxed) < ahead {
-            for _ in 0..BURST.min(ahead) {
+            for _ in 0..burst {
                 // Fails only when there is no receiver, and those outlive their sender.
                 let _ = sender.send(load.payload.clone());
                 sent += 1;
@@ -96,18 +108,13 @@ async fn receive(mut receiver: broadcast::Receiver<Bytes>, count: Option<Arc<Ato
     }
 }
 
-pub(in crate::bench) struct Pair {
+pub(in crate::bench) struct Ends {
     sender: broadcast::Sender<Bytes>,
     receiver: broadcast::Receiver<Bytes>,
 }
 
-impl Pair {
-    pub(super) fn new() -> Self {
-        let (sender, receiver) = broadcast::channel(16);
-        Self { sender, receiver }
-    }
-
-    pub(super) async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration> {
+impl Pair for Ends {
+    async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration> {
         let started = Instant::now();
         self.sender.send(payload.clone())?;
         self.receiver.recv().await?;

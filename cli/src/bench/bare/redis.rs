@@ -14,16 +14,11 @@ use futures_util::StreamExt;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tokio::task::JoinSet;
 
-use super::AHEAD;
+use super::{AHEAD, Bare, Pair};
 use crate::bench::{
     Load,
     round::{Round, Watch},
 };
-
-pub(in crate::bench) const MANNER: [&str; 2] = [
-    "PUBLISH in pipelines of 256, two in flight",
-    "PUBLISH on one multiplexed connection, as many in flight",
-];
 
 const PIPELINE: usize = 256;
 const PIPELINES_IN_FLIGHT: usize = 2;
@@ -33,7 +28,7 @@ const FENCE: &str = "end of the round";
 pub(in crate::bench) struct Client(redis::Client);
 
 impl Client {
-    pub(super) fn open(url: &str) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn open(url: &str) -> anyhow::Result<Self> {
         // The query holds options of the library, which the bare client would not know.
         let (base, _) = scaleout::Query::split(url)?;
         // The library has read this URL before, so what is wrong with it has been said, and the
@@ -42,96 +37,6 @@ impl Client {
             .ok()
             .context("the bare client refuses the URL")?;
         Ok(Self(client))
-    }
-
-    /// One connection sends pipelines.
-    pub(super) async fn throughput(&self, channel: &str, load: &Load) -> anyhow::Result<Round> {
-        let connection = self.connection().await?;
-        let channels = [channel.to_owned()];
-        let (received, subscribers) = self.subscribe(&channels, load.subscribers).await?;
-
-        let mut pipeline = redis::pipe();
-        for _ in 0..PIPELINE {
-            pipeline.publish(channel, &load.payload[..]).ignore();
-        }
-        let pipeline = Arc::new(pipeline);
-        let sent = Arc::new(AtomicU64::new(0));
-        let watch = Watch::start();
-        let until = watch.started() + load.lasts;
-        let mut senders = JoinSet::new();
-        for _ in 0..PIPELINES_IN_FLIGHT {
-            let (mut connection, pipeline) = (connection.clone(), pipeline.clone());
-            let (received, sent) = (received.clone(), sent.clone());
-            senders.spawn(async move {
-                while Instant::now() < until {
-                    let ahead = sent
-                        .load(Ordering::Relaxed)
-                        .saturating_sub(received.load(Ordering::Relaxed));
-                    if ahead > AHEAD {
-                        tokio::task::yield_now().await;
-                        continue;
-                    }
-                    sent.fetch_add(PIPELINE as u64, Ordering::Relaxed);
-                    pipeline.exec_async(&mut connection).await?;
-                }
-                anyhow::Ok(())
-            });
-        }
-        while let Some(result) = senders.join_next().await {
-            result??;
-        }
-        finish(
-            watch,
-            connection,
-            &channels,
-            sent.load(Ordering::Relaxed),
-            subscribers,
-        )
-        .await
-    }
-
-    /// One multiplexed connection, and for each channel a task that awaits its answer.
-    pub(super) async fn single(
-        &self,
-        prefix: &str,
-        channels: usize,
-        load: &Load,
-    ) -> anyhow::Result<Round> {
-        let connection = self.connection().await?;
-        let channels: Vec<String> = (0..channels).map(|n| format!("{prefix}/{n}")).collect();
-        let (_, subscribers) = self.subscribe(&channels, load.subscribers).await?;
-
-        let stop = Arc::new(AtomicBool::new(false));
-        let watch = Watch::start();
-        let mut senders = JoinSet::new();
-        for channel in channels.clone() {
-            let (mut connection, load, stop) = (connection.clone(), load.clone(), stop.clone());
-            senders.spawn(async move {
-                let mut sent = 0;
-                while !stop.load(Ordering::Relaxed) {
-                    let _: u64 = connection.publish(&channel, &load.payload[..]).await?;
-                    sent += 1;
-                }
-                anyhow::Ok(sent)
-            });
-        }
-        tokio::time::sleep(load.lasts).await;
-        stop.store(true, Ordering::Relaxed);
-        let mut sent = 0;
-        while let Some(result) = senders.join_next().await {
-            sent += result??;
-        }
-        finish(watch, connection, &channels, sent, subscribers).await
-    }
-
-    pub(super) async fn pair(&self, channel: &str) -> anyhow::Result<Pair> {
-        let mut subscriber = self.0.get_async_pubsub().await?;
-        subscriber.subscribe(channel).await?;
-        Ok(Pair {
-            publisher: self.connection().await?,
-            subscriber,
-            channel: channel.to_owned(),
-        })
     }
 
     async fn connection(&self) -> anyhow::Result<MultiplexedConnection> {
@@ -181,6 +86,98 @@ impl Client {
     }
 }
 
+impl Bare for Client {
+    const BACKEND: &'static str = "redis";
+    const THROUGHPUT: &'static str = "PUBLISH in pipelines of 256, two in flight";
+    const SINGLE: &'static str = "PUBLISH on one multiplexed connection, as many in flight";
+    type Pair = Connections;
+
+    /// One connection sends pipelines.
+    async fn throughput(&self, channel: &str, load: &Load) -> anyhow::Result<Round> {
+        let connection = self.connection().await?;
+        let channels = [channel.to_owned()];
+        let (received, subscribers) = self.subscribe(&channels, load.subscribers).await?;
+
+        let mut pipeline = redis::pipe();
+        for _ in 0..PIPELINE {
+            pipeline.publish(channel, &load.payload[..]).ignore();
+        }
+        let pipeline = Arc::new(pipeline);
+        let sent = Arc::new(AtomicU64::new(0));
+        let watch = Watch::start();
+        let until = Instant::now() + load.lasts;
+        let mut senders = JoinSet::new();
+        for _ in 0..PIPELINES_IN_FLIGHT {
+            let (mut connection, pipeline) = (connection.clone(), pipeline.clone());
+            let (received, sent) = (received.clone(), sent.clone());
+            senders.spawn(async move {
+                while Instant::now() < until {
+                    let ahead = sent
+                        .load(Ordering::Relaxed)
+                        .saturating_sub(received.load(Ordering::Relaxed));
+                    if ahead > AHEAD {
+                        tokio::task::yield_now().await;
+                        continue;
+                    }
+                    sent.fetch_add(PIPELINE as u64, Ordering::Relaxed);
+                    pipeline.exec_async(&mut connection).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(result) = senders.join_next().await {
+            result??;
+        }
+        finish(
+            watch,
+            connection,
+            &channels,
+            sent.load(Ordering::Relaxed),
+            subscribers,
+        )
+        .await
+    }
+
+    /// One multiplexed connection, and for each channel a task that awaits its answer.
+    async fn single(&self, prefix: &str, channels: usize, load: &Load) -> anyhow::Result<Round> {
+        let connection = self.connection().await?;
+        let channels: Vec<String> = (0..channels).map(|n| format!("{prefix}/{n}")).collect();
+        let (_, subscribers) = self.subscribe(&channels, load.subscribers).await?;
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let watch = Watch::start();
+        let mut senders = JoinSet::new();
+        for channel in channels.clone() {
+            let (mut connection, load, stop) = (connection.clone(), load.clone(), stop.clone());
+            senders.spawn(async move {
+                let mut sent = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let _: u64 = connection.publish(&channel, &load.payload[..]).await?;
+                    sent += 1;
+                }
+                anyhow::Ok(sent)
+            });
+        }
+        tokio::time::sleep(load.lasts).await;
+        stop.store(true, Ordering::Relaxed);
+        let mut sent = 0;
+        while let Some(result) = senders.join_next().await {
+            sent += result??;
+        }
+        finish(watch, connection, &channels, sent, subscribers).await
+    }
+
+    async fn pair(&self, channel: &str) -> anyhow::Result<Connections> {
+        let mut subscriber = self.0.get_async_pubsub().await?;
+        subscriber.subscribe(channel).await?;
+        Ok(Connections {
+            publisher: self.connection().await?,
+            subscriber,
+            channel: channel.to_owned(),
+        })
+    }
+}
+
 async fn finish(
     watch: Watch,
     mut connection: MultiplexedConnection,
@@ -199,14 +196,14 @@ async fn finish(
     Ok(watch.stop(delivered / each, sent - delivered / each))
 }
 
-pub(in crate::bench) struct Pair {
+pub(in crate::bench) struct Connections {
     publisher: MultiplexedConnection,
     subscriber: redis::aio::PubSub,
     channel: String,
 }
 
-impl Pair {
-    pub(super) async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration> {
+impl Pair for Connections {
+    async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let publish = async {
             let _: u64 = self.publisher.publish(&self.channel, &payload[..]).await?;
