@@ -115,7 +115,7 @@ async fn run(node: Arc<Node>, queue: Arc<Queue>) {
                         .with_unknown_outcome()
                 })
             });
-            answer(&node, &queue, requests, first);
+            answer(&node, requests, first);
         } else {
             // Boxed: only some brokers need it.
             Box::pin(store_and_await_return(
@@ -143,6 +143,7 @@ async fn store(
         may_be_stored |= error.outcome() == Outcome::Unknown;
         if !error.is_transient() || Instant::now() >= deadline {
             warn!(log = %queue.log(), %error, "publish failed");
+            queue.give_up();
             // An earlier try may have been stored although this one certainly was not.
             return Err(if may_be_stored {
                 error.with_unknown_outcome()
@@ -189,7 +190,7 @@ async fn try_store(
 /// this node's own feed has brought it back. The next frame may leave meanwhile.
 async fn store_and_await_return(
     node: &Arc<Node>,
-    queue: &Arc<Queue>,
+    queue: &Queue,
     requests: Vec<Request>,
     frame: &EncodedFrame,
     deadline: Instant,
@@ -204,13 +205,13 @@ async fn store_and_await_return(
         Ok((lease, returned))
     };
     match stored.await {
-        Err(error) => answer(node, queue, requests, Err(error)),
+        Err(error) => answer(node, requests, Err(error)),
         Ok((lease, returned)) => {
-            let waiting = (node.clone(), queue.clone());
+            let waiting = node.clone();
             node.publishers.spawn(node, async move {
-                let (node, queue) = waiting;
+                let node = waiting;
                 let first = await_return(lease, returned, deadline).await;
-                answer(&node, &queue, requests, first);
+                answer(&node, requests, first);
             });
         }
     }
@@ -235,7 +236,7 @@ async fn await_return(
 }
 
 /// Answers every request of a frame.
-fn answer(node: &Node, queue: &Queue, requests: Vec<Request>, first: Result<Position>) {
+fn answer(node: &Node, requests: Vec<Request>, first: Result<Position>) {
     let count = requests
         .iter()
         .map(|r| r.messages.as_slice().len() as u64)
@@ -252,7 +253,6 @@ fn answer(node: &Node, queue: &Queue, requests: Vec<Request>, first: Result<Posi
         }
         Err(error) => {
             node.metrics.publish_failed.increment(count);
-            queue.give_up();
             for request in requests {
                 let _ = request.reply.send(Err(error.duplicate()));
             }

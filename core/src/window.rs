@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::{
-    Gap, Position, Sequence,
+    Gap, Position, Reset, ResetReason, Sequence,
     order::{Item, Order},
 };
 
@@ -34,11 +34,13 @@ struct State {
     bytes: usize,
     /// Where the log stands after the last item.
     tail: Position,
+    /// Where the log stood before its first item, if the broker could not tell.
+    origin: Sequence,
     /// Readers by id, with the waker of each one that waits.
     readers: Vec<Option<Reader>>,
-    /// How many readers follow the window, lapsed ones not counted.
+    /// How many readers follow the window.
     following: u32,
-    /// How many readers catch up and will want to join.
+    /// How many readers catch up, or have lapsed and will: for them the window is kept full.
     catching_up: u32,
     ended: bool,
 }
@@ -88,6 +90,7 @@ impl Window {
                 base: 0,
                 bytes: 0,
                 tail: Order::UNKNOWN,
+                origin: Sequence::ZERO,
                 readers: Vec::new(),
                 following: 0,
                 catching_up: 0,
@@ -117,6 +120,10 @@ impl Window {
         let mut state = self.lock();
         let before = state.base + state.slots.len() as u64;
         for item in items {
+            if let (Order::UNKNOWN, Item::Frame(epoch, placed)) = (state.tail, &item) {
+                state.origin = placed.first.previous();
+                state.tail = Position::new(*epoch, state.origin);
+            }
             let slot = Slot {
                 before: state.tail,
                 unread: state.following,
@@ -173,8 +180,7 @@ impl Window {
         };
         match reader.next {
             Some(next) if next >= state.base => state.unfollow(next),
-            Some(_) => {}
-            None => state.catching_up -= 1,
+            _ => state.catching_up -= 1,
         }
         state.drop_read();
     }
@@ -189,18 +195,7 @@ impl Window {
                 Joined::No
             };
         };
-        let Some(reader) = state.reader(id) else {
-            return Joined::Ended;
-        };
-        if reader.next.replace(index).is_none() {
-            state.catching_up -= 1;
-        }
-        state.following += 1;
-        let skip = usize::try_from(index - state.base).unwrap_or(usize::MAX);
-        for slot in state.slots.iter_mut().skip(skip) {
-            slot.unread += 1;
-        }
-        state.drop_read();
+        state.follow(id, index);
         Joined::Yes
     }
 
@@ -216,9 +211,7 @@ impl Window {
         let next = match reader.next {
             Some(next) if next >= base => next,
             _ => {
-                if reader.next.take().is_some() {
-                    state.catching_up += 1;
-                }
+                reader.next = None;
                 return Taken::Lapsed;
             }
         };
@@ -238,20 +231,23 @@ impl Window {
         Taken::Item(item)
     }
 
-    /// Lets a lapsed reader follow the window from its oldest item on. Returns the gap that this
-    /// leaves. For brokers whose history cannot be read.
+    /// Lets a lapsed reader follow the window from its oldest item on. Returns what this skips. For
+    /// brokers whose history cannot be read.
     pub(crate) fn join_oldest(&self, id: ReaderId, position: Position) -> Option<Item> {
-        let oldest = {
-            let state = self.lock();
-            state.slots.front().map_or(state.tail, |slot| slot.before)
-        };
-        let same_epoch = oldest.epoch == position.epoch;
-        let first = if same_epoch {
-            position.sequence.next()
+        let mut state = self.lock();
+        let oldest = state.slots.front().map_or(state.tail, |slot| slot.before);
+        let index = state.base;
+        state.follow(id, index);
+        let position = if position == Order::UNKNOWN {
+            Position::new(oldest.epoch, state.origin)
         } else {
-            Sequence::FIRST
+            position
         };
-        self.join(id, oldest);
+        if oldest.epoch != position.epoch {
+            let reset = Reset::new(oldest.epoch, ResetReason::EpochChanged);
+            return Some(Item::Reset(reset, oldest.sequence));
+        }
+        let first = position.sequence.next();
         (first <= oldest.sequence)
             .then(|| Item::Gap(Gap::new(oldest.epoch, first, oldest.sequence)))
     }
@@ -280,6 +276,20 @@ impl State {
         Some(self.base + offset as u64)
     }
 
+    /// Lets a reader that catches up take the items from `index` on.
+    fn follow(&mut self, id: ReaderId, index: u64) {
+        if let Some(reader) = self.reader(id) {
+            reader.next = Some(index);
+            self.catching_up -= 1;
+            self.following += 1;
+            let skip = usize::try_from(index - self.base).unwrap_or(usize::MAX);
+            for slot in self.slots.iter_mut().skip(skip) {
+                slot.unread += 1;
+            }
+            self.drop_read();
+        }
+    }
+
     /// Takes a reader whose next item is `next` out of the counts.
     fn unfollow(&mut self, next: u64) {
         self.following -= 1;
@@ -298,6 +308,7 @@ impl State {
         self.bytes -= size(&slot.item);
         if slot.unread > 0 {
             self.following -= slot.unread;
+            self.catching_up += slot.unread;
             for later in &mut self.slots {
                 later.unread -= slot.unread;
             }
@@ -340,5 +351,114 @@ fn size(item: &Item) -> usize {
     match item {
         Item::Frame(_, placed) => placed.frame.as_ref().map_or(0, |frame| frame.size()),
         Item::Gap(_) | Item::Reset(..) | Item::Unreadable(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::Epoch;
+
+    const EPOCH: Epoch = Epoch::new(1);
+
+    fn at(sequence: u64) -> Position {
+        Position::new(EPOCH, Sequence::new(sequence))
+    }
+
+    /// The smallest item there is: its bounds are all that matters here.
+    fn item(sequence: u64) -> Item {
+        Item::Gap(Gap::new(
+            EPOCH,
+            Sequence::new(sequence),
+            Sequence::new(sequence),
+        ))
+    }
+
+    fn window(max_frames: usize) -> Window {
+        let window = Window::new(max_frames, usize::MAX);
+        window.start(at(0));
+        window
+    }
+
+    fn take(window: &Window, reader: ReaderId) -> Option<u64> {
+        match window.take(reader, Waker::noop()) {
+            Taken::Item(item) => Some(item.settles().sequence.get()),
+            Taken::Pending => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn len(window: &Window) -> usize {
+        window.lock().slots.len()
+    }
+
+    #[test]
+    fn an_item_is_dropped_once_every_reader_took_it() {
+        let window = window(10);
+        let (a, b) = (window.attach(), window.attach());
+        assert_eq!(window.join(a, at(0)), Joined::Yes);
+        assert_eq!(window.join(b, at(0)), Joined::Yes);
+        window.push([item(1), item(2)]);
+        assert_eq!(take(&window, a), Some(1));
+        assert_eq!(len(&window), 2);
+        assert_eq!(take(&window, b), Some(1));
+        assert_eq!(len(&window), 1);
+        window.detach(b);
+        assert_eq!(take(&window, a), Some(2));
+        assert_eq!(take(&window, a), None);
+        assert_eq!(len(&window), 0);
+    }
+
+    #[test]
+    fn a_reader_that_is_too_slow_lapses_and_the_others_do_not() {
+        let window = window(2);
+        let (slow, fast) = (window.attach(), window.attach());
+        window.join(slow, at(0));
+        window.join(fast, at(0));
+        for n in 1..=5 {
+            window.push([item(n)]);
+            assert_eq!(take(&window, fast), Some(n));
+        }
+        assert!(matches!(window.take(slow, Waker::noop()), Taken::Lapsed));
+        assert_eq!(window.join(slow, at(0)), Joined::No);
+        assert_eq!(window.join(slow, at(4)), Joined::Yes);
+        assert_eq!(take(&window, slow), Some(5));
+        assert_eq!(len(&window), 0);
+    }
+
+    #[test]
+    fn items_are_kept_for_readers_that_catch_up() {
+        let window = window(10);
+        let (reader, late) = (window.attach(), window.attach());
+        window.join(reader, at(0));
+        window.push([item(1), item(2)]);
+        assert_eq!(
+            (take(&window, reader), take(&window, reader)),
+            (Some(1), Some(2))
+        );
+        assert_eq!(window.join(late, at(1)), Joined::Yes);
+        assert_eq!(take(&window, late), Some(2));
+        assert_eq!(len(&window), 0);
+    }
+
+    #[test]
+    fn another_epoch_is_not_covered() {
+        let window = window(10);
+        let reader = window.attach();
+        let elsewhere = Position::new(Epoch::new(2), Sequence::new(0));
+        assert_eq!(window.join(reader, elsewhere), Joined::No);
+    }
+
+    #[test]
+    fn the_end_comes_after_the_last_item() {
+        let window = window(10);
+        let reader = window.attach();
+        window.join(reader, at(0));
+        window.push([item(1)]);
+        window.end();
+        assert_eq!(take(&window, reader), Some(1));
+        assert!(matches!(window.take(reader, Waker::noop()), Taken::Ended));
     }
 }
