@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, timeout_at},
 };
 use tracing::{debug, warn};
 
@@ -188,34 +188,32 @@ async fn start<'o>(
 }
 
 /// Takes what arrives, until the listener ends. Returns why it did.
+///
+/// A node may have 100,000 of these waiting, so what is rarely needed is boxed.
 async fn follow(node: &Node, feed: &Feed, mut listener: Listener, order: &mut Order) -> Error {
     let mut out = Vec::new();
     let mut idle = false;
     loop {
-        let next = match order.deadline() {
-            None => poll_fn(|cx| poll_arrival(feed, &mut listener, cx)).await,
-            Some(deadline) => {
-                tokio::select! {
-                    next = poll_fn(|cx| poll_arrival(feed, &mut listener, cx)) => next,
-                    () = Box::pin(sleep_until(deadline)) => Next::Late,
-                }
-            }
+        let deadline = order.deadline();
+        let mut burst = poll_fn(|cx| poll_burst(feed, &mut listener, order, &mut out, cx));
+        let next = match deadline {
+            None => burst.await,
+            Some(deadline) => Box::pin(timeout_at(deadline, &mut burst))
+                .await
+                .unwrap_or(Next::Late),
         };
         match next {
-            Next::Arrival(Ok(arrival)) => {
-                idle = false;
-                let now = Instant::now();
-                if let Err(error) = take_burst(order, &mut listener, arrival, now, &mut out).await {
-                    publish_items(node, feed, &mut out);
-                    return error;
-                }
-            }
-            Next::Arrival(Err(error)) => return error,
+            Next::Burst => idle = false,
             Next::Late => order.expire(Instant::now(), &mut out),
             Next::Poked(poked) => {
+                // A log that was busy since the last time needs no check.
                 if std::mem::replace(&mut idle, true) || poked == Poked::Now {
                     order.want();
                 }
+            }
+            Next::End(error) => {
+                publish_items(node, feed, &mut out);
+                return error;
             }
         }
         publish_items(node, feed, &mut out);
@@ -229,41 +227,42 @@ async fn follow(node: &Node, feed: &Feed, mut listener: Listener, order: &mut Or
 }
 
 enum Next {
-    Arrival(Result<Arrival>),
+    /// Frames arrived and were ordered.
+    Burst,
     Poked(Poked),
+    /// A hole has been open for too long.
     Late,
+    End(Error),
 }
 
-fn poll_arrival(feed: &Feed, listener: &mut Listener, cx: &mut Context<'_>) -> Poll<Next> {
-    if let Poll::Ready(arrival) = listener.poll_next(cx) {
-        return Poll::Ready(Next::Arrival(arrival));
+/// Orders what has arrived, up to [`BURST`] frames or until history is wanted.
+fn poll_burst(
+    feed: &Feed,
+    listener: &mut Listener,
+    order: &mut Order,
+    out: &mut Vec<Item>,
+    cx: &mut Context<'_>,
+) -> Poll<Next> {
+    let mut now = None;
+    for _ in 0..BURST {
+        match listener.poll_next(cx) {
+            Poll::Ready(Ok(Arrival::Frame { epoch, frame })) => {
+                let now = *now.get_or_insert_with(Instant::now);
+                order.live(epoch, Placed::decode(frame), now, out);
+            }
+            Poll::Ready(Ok(Arrival::Wake)) => order.want(),
+            Poll::Ready(Err(error)) => return Poll::Ready(Next::End(error)),
+            Poll::Pending => break,
+        }
+        if order.wants() {
+            return Poll::Ready(Next::Burst);
+        }
+    }
+    if now.is_some() {
+        return Poll::Ready(Next::Burst);
     }
     feed.poll_poked(cx)
         .map_or(Poll::Pending, |poked| Poll::Ready(Next::Poked(poked)))
-}
-
-/// Orders an arrival and those that wait behind it, up to [`BURST`] or until history is wanted.
-async fn take_burst(
-    order: &mut Order,
-    listener: &mut Listener,
-    mut arrival: Arrival,
-    now: Instant,
-    out: &mut Vec<Item>,
-) -> Result<()> {
-    for _ in 0..BURST {
-        match arrival {
-            Arrival::Frame { epoch, frame } => order.live(epoch, Placed::decode(frame), now, out),
-            Arrival::Wake => order.want(),
-        }
-        if order.wants() {
-            break;
-        }
-        arrival = match poll_fn(|cx| Poll::Ready(listener.poll_next(cx))).await {
-            Poll::Ready(next) => next?,
-            Poll::Pending => break,
-        };
-    }
-    Ok(())
 }
 
 /// Reads history for as long as the ordering machine wants it.
