@@ -137,6 +137,8 @@ impl Link {
         let mut health = self.health.subscribe();
         let mut backoff = Backoff::new(&options);
         let mut regained = Instant::now();
+        // A node that has yet to connect tries at once.
+        let mut wait = self.health().state != State::Connecting;
         loop {
             let down = |h: &Health| h.state != State::Connected;
             match health.wait_for(down).await {
@@ -148,7 +150,9 @@ impl Link {
                 backoff.reset();
             }
             loop {
-                sleep(backoff.next()).await;
+                if std::mem::replace(&mut wait, true) {
+                    sleep(backoff.next()).await;
+                }
                 match probe(&backend, options.request_timeout).await {
                     Ok(()) => break,
                     Err(error) => {

@@ -77,12 +77,12 @@ impl Node {
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
+        self.closing.load(Ordering::SeqCst)
     }
 
     /// Flushes, ends the feeds and stops everything, by the deadline.
     pub(crate) async fn close(self: &Arc<Self>, deadline: Instant) -> Result<()> {
-        self.closing.store(true, Ordering::Release);
+        self.closing.store(true, Ordering::SeqCst);
         let flushed = timeout_at(deadline, self.publishers.idle()).await;
         self.link.close();
         self.publishers.stop().await;
@@ -100,7 +100,7 @@ impl Node {
 
     /// Stops everything at once, without waiting for it.
     pub(crate) fn abort(&self) {
-        self.closing.store(true, Ordering::Release);
+        self.closing.store(true, Ordering::SeqCst);
         self.link.close();
         self.publishers.abort();
         self.feeds.abort();
@@ -120,6 +120,12 @@ impl Node {
 
     fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AsRef<Self> for Node {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

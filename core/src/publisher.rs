@@ -43,6 +43,8 @@ pub(crate) async fn publish(
     topic: &Topic,
     messages: Messages,
 ) -> Result<Position> {
+    // Counted before the check, so that a close either refuses this publish or waits for it.
+    let _busy = node.publishers.busy(&**node);
     if node.is_closing() {
         return Err(closed());
     }
@@ -94,8 +96,8 @@ fn checked_size(node: &Node, topic: Option<&Topic>, messages: &[Message]) -> Res
 }
 
 /// Empties a queue, frame by frame, then ends.
-async fn run(node: Arc<Node>, queue: Arc<Queue>) {
-    while let Some(requests) = queue.take(&node) {
+async fn run(node: &Arc<Node>, queue: &Queue) {
+    while let Some(requests) = queue.take(node) {
         let Some(deadline) = requests.iter().map(|request| request.deadline).min() else {
             continue;
         };
@@ -108,18 +110,18 @@ async fn run(node: Arc<Node>, queue: Arc<Queue>) {
         let (publisher, counter) = queue.next_counter();
         let frame = builder.finish(publisher, counter);
         if node.capabilities.receipts {
-            let stored = store(&node, &queue, &frame, deadline).await;
+            let stored = store(node, queue, &frame, deadline).await;
             let first = stored.and_then(|appended| {
                 appended.first.ok_or_else(|| {
                     Error::new(ErrorKind::Broker, "the backend gave no position")
                         .with_unknown_outcome()
                 })
             });
-            answer(&node, requests, first);
+            answer(node, requests, first);
         } else {
             // Boxed: only some brokers need it.
             Box::pin(store_and_await_return(
-                &node, &queue, requests, &frame, deadline,
+                node, queue, requests, &frame, deadline,
             ))
             .await;
         }

@@ -74,23 +74,22 @@ impl Feeds {
 
     /// Ends every feed: readers take what is in the windows, and then learn of it.
     pub(crate) async fn end(&self) {
-        let all: Vec<_> = self.lock().drain().map(|(_, running)| running).collect();
-        for running in all {
-            running.task.abort();
+        for task in self.abort() {
             // Cancelled: the listener is dropped with it.
-            let _ = running.task.await;
-            running.feed.window.end();
-            running.feed.set_live(true);
+            let _ = task.await;
         }
     }
 
-    /// Ends every feed, without waiting.
-    pub(crate) fn abort(&self) {
-        for (_, running) in self.lock().drain() {
+    /// Ends every feed, without waiting. Returns their tasks, which are cancelled.
+    pub(crate) fn abort(&self) -> Vec<JoinHandle<()>> {
+        let end = |(_, running): (LogName, Running)| {
             running.task.abort();
             running.feed.window.end();
+            // Those who wait for the feed find the node closed.
             running.feed.set_live(true);
-        }
+            running.task
+        };
+        self.lock().drain().map(end).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LogName, Running>> {

@@ -108,7 +108,7 @@ impl Queue {
     /// Queues a request that has room. Returns whether a task has to be started to empty the queue.
     pub(super) fn push(&self, node: &Node, room: Room<'_>, request: Request) -> Result<bool> {
         let mut state = self.lock();
-        // Checked under the lock: once the node is closing and the queue is seen idle, it stays so.
+        // A publish that had to wait for room may be too late by now.
         if node.is_closing() {
             return Err(closed());
         }

@@ -19,7 +19,7 @@ const SWEEP: usize = 1_024;
 #[derive(Debug, Default)]
 pub(crate) struct Publishers {
     queues: Mutex<Queues>,
-    /// How many queues are being emptied, or wait for their frames to come back.
+    /// How many publishes are being queued, queues emptied, and frames awaited.
     busy: AtomicUsize,
     idle: Notify,
     /// Tasks that wait for frames to come back.
@@ -52,24 +52,28 @@ impl Publishers {
         queue
     }
 
+    /// Keeps the node from being seen idle.
+    pub(super) fn busy<N: AsRef<Node>>(&self, node: N) -> Busy<N> {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        Busy(node)
+    }
+
     /// Starts a task that empties a queue.
     pub(super) fn run(&self, node: &Arc<Node>, queue: &Arc<Queue>) {
-        self.busy.fetch_add(1, Ordering::AcqRel);
-        let (node, running) = (node.clone(), queue.clone());
+        let busy = self.busy(node.clone());
+        let running = queue.clone();
         queue.set_task(tokio::spawn(async move {
-            let _busy = Busy(&node);
-            run(node.clone(), running).await;
+            run(&busy.0, &running).await;
         }));
     }
 
     /// Starts a task that waits for a frame to come back.
     pub(super) fn spawn(&self, node: &Arc<Node>, wait: impl Future<Output = ()> + Send + 'static) {
-        self.busy.fetch_add(1, Ordering::AcqRel);
-        let node = node.clone();
+        let busy = self.busy(node.clone());
         let mut returns = self.returns();
         while returns.try_join_next().is_some() {}
         returns.spawn(async move {
-            let _busy = Busy(&node);
+            let _busy = busy;
             wait.await;
         });
     }
@@ -79,7 +83,7 @@ impl Publishers {
         loop {
             let mut idle = std::pin::pin!(self.idle.notified());
             idle.as_mut().enable();
-            if self.busy.load(Ordering::Acquire) == 0 {
+            if self.busy.load(Ordering::SeqCst) == 0 {
                 return;
             }
             idle.await;
@@ -119,13 +123,13 @@ impl Publishers {
     }
 }
 
-/// Counts a task as busy until it ends, however it does.
-struct Busy<'n>(&'n Node);
+/// Counts something as busy until it is dropped.
+pub(super) struct Busy<N: AsRef<Node>>(N);
 
-impl Drop for Busy<'_> {
+impl<N: AsRef<Node>> Drop for Busy<N> {
     fn drop(&mut self) {
-        let publishers = &self.0.publishers;
-        if publishers.busy.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let publishers = &self.0.as_ref().publishers;
+        if publishers.busy.fetch_sub(1, Ordering::SeqCst) == 1 {
             publishers.idle.notify_waiters();
         }
     }

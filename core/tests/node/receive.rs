@@ -171,3 +171,45 @@ async fn dropping_the_last_handle_leaves_no_task_and_no_listener() {
         .num_alive_tasks();
     assert_eq!(after, before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_under_load_loses_no_receipt_and_leaves_no_task() {
+    for _ in 0..50 {
+        let broker = Broker::dense();
+        let before = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
+        let node = broker.node(Options::new()).await;
+        let publishers: Vec<_> = (0..16)
+            .map(|_| {
+                let node = node.clone();
+                tokio::spawn(async move {
+                    let mut stored = 0;
+                    loop {
+                        match node.publish("t", "m").await {
+                            Ok(_) => stored += 1,
+                            Err(error) => return (stored, error),
+                        }
+                    }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        node.close(Duration::from_secs(5)).await.unwrap();
+        let mut receipts = 0;
+        for publisher in publishers {
+            let (stored, error) = publisher.await.unwrap();
+            assert_eq!(error.kind(), ErrorKind::Closed);
+            assert_eq!(error.outcome(), scaleout_core::Outcome::NotStored);
+            receipts += stored;
+        }
+        let other = broker.node(Options::new()).await;
+        let head = other.head("t").await.unwrap();
+        assert_eq!(head.cursor.position().sequence.get(), receipts);
+        other.close(Duration::from_secs(5)).await.unwrap();
+        let after = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
+        assert_eq!(after, before);
+    }
+}
