@@ -1,0 +1,508 @@
+//! One client, from its handshake to its end: the receive loop and the invocations it starts.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt;
+use tokio::{
+    select,
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
+};
+
+use super::{
+    connection::Connection,
+    context::{Context, DisconnectReason},
+    hub::Shared,
+    method::{Call, Endpoint, InvokeError},
+    protocol::{
+        HandshakeError, HandshakeRequest, InputBuffer, Invocation, Message, Outcome, Protocol,
+        ProtocolError, Value, handshake_error, handshake_success,
+    },
+    transport::{InputEnd, PipeReader},
+};
+
+const CLOSED_WITH_ERROR: &str = "Connection closed with an error.";
+
+/// Serves one client until its connection is over.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    token: Arc<str>,
+    input: PipeReader,
+) {
+    let mut receiver = Receiver {
+        input,
+        buffer: InputBuffer::default(),
+    };
+    match receiver.handshake(&shared, &connection).await {
+        Ok(protocol) => {
+            connection.set_protocol(protocol);
+            connection.push(handshake_success());
+            Session::new(shared.clone(), connection, protocol, receiver)
+                .run(&token)
+                .await;
+            return;
+        }
+        Err(Some(error)) => {
+            let text = error.text(shared.options.enable_detailed_errors);
+            tracing::debug!(connection = %connection.id(), "handshake failed: {text}");
+            connection.push(handshake_error(&text));
+        }
+        Err(None) => {}
+    }
+    shared.connections.remove(&token);
+    connection.outbound().finish();
+}
+
+/// What the client sends.
+struct Receiver {
+    input: PipeReader,
+    buffer: InputBuffer,
+}
+
+impl Receiver {
+    /// `Err(None)`: the client has left.
+    async fn handshake(
+        &mut self,
+        shared: &Shared,
+        connection: &Connection,
+    ) -> Result<Protocol, Option<HandshakeError>> {
+        let limit = shared.options.maximum_receive_message_size;
+        let request = async {
+            loop {
+                match self.buffer.next_record(limit) {
+                    Ok(Some(record)) => return Ok(HandshakeRequest::decode(&record)?.negotiate()?),
+                    Ok(None) => {}
+                    Err(_) => return Err(Some(HandshakeError::Canceled)),
+                }
+                match self.input.read().await {
+                    Ok(bytes) => self.buffer.push(&bytes),
+                    Err(InputEnd::TooLarge) => return Err(Some(HandshakeError::Canceled)),
+                    Err(_) => return Err(None),
+                }
+            }
+        };
+        select! {
+            request = timeout(shared.options.handshake_timeout, request) => {
+                request.unwrap_or(Err(Some(HandshakeError::Canceled)))
+            }
+            () = shared.closing() => Err(Some(HandshakeError::Canceled)),
+            _ = connection.ending() => Err(None),
+        }
+    }
+}
+
+/// A client that has shaken hands.
+struct Session {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    protocol: Protocol,
+    receiver: Receiver,
+    /// One permit for each invocation that may run at a time.
+    slots: Arc<Semaphore>,
+    /// Since when the client is silent, once it has shown that it pings.
+    silent_since: Option<Instant>,
+}
+
+/// Counts a connection for as long as its task lives.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        metrics::gauge!("scaleout_hub_connections").increment(1);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        metrics::gauge!("scaleout_hub_connections").decrement(1);
+    }
+}
+
+/// Why and how a session ends.
+struct End {
+    /// The last message to the client; `None` if it is not there to read it.
+    close: Option<Close>,
+    reason: DisconnectReason,
+}
+
+struct Close {
+    error: Option<String>,
+    allow_reconnect: bool,
+}
+
+impl Session {
+    fn new(
+        shared: Arc<Shared>,
+        connection: Arc<Connection>,
+        protocol: Protocol,
+        receiver: Receiver,
+    ) -> Self {
+        let slots = shared.options.maximum_parallel_invocations_per_client;
+        Self {
+            shared,
+            connection,
+            protocol,
+            receiver,
+            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
+            silent_since: None,
+        }
+    }
+
+    async fn run(mut self, token: &str) {
+        let shared = self.shared.clone();
+        let connection = self.connection.clone();
+        let _counted = Counted::new();
+        shared.lifetime.connect(&connection);
+        tracing::debug!(connection = %connection.id(), hub = shared.name, "connected");
+
+        let keep_alive = keep_alive(&shared, &connection, self.protocol);
+        let end = select! {
+            end = self.live() => end,
+            never = keep_alive => match never {},
+        };
+        if end.reason == DisconnectReason::ServerClosing {
+            // The answers to what is running still reach the client.
+            let _ = timeout_at(shared.patience(), self.idle()).await;
+        }
+        shared.lifetime.disconnect(&connection);
+        if let Some(close) = end.close {
+            connection.push(
+                self.protocol
+                    .close(close.error.as_deref(), close.allow_reconnect),
+            );
+        }
+        connection.outbound().finish();
+        connection.set_gone();
+        shared.connections.remove(token);
+        self.idle().await;
+
+        tracing::debug!(connection = %connection.id(), hub = shared.name, reason = %end.reason, "disconnected");
+        if let Some(on_disconnected) = shared.on_disconnected.clone() {
+            let context = Context::new(shared.clone(), connection.clone()).with_reason(end.reason);
+            if let Err(failure) = self.call(on_disconnected, context, Vec::new()).await {
+                tracing::error!(connection = %connection.id(), hub = shared.name, %failure, "on_disconnected failed");
+            }
+        }
+    }
+
+    /// From the first to the last message.
+    async fn live(&mut self) -> End {
+        if let Some(on_connected) = self.shared.on_connected.clone() {
+            let context = Context::new(self.shared.clone(), self.connection.clone());
+            if let Err(failure) = self.call(on_connected, context, Vec::new()).await {
+                tracing::warn!(connection = %self.connection.id(), %failure, "on_connected failed");
+                return End {
+                    close: Some(Close {
+                        error: Some(failure.describe(
+                            CLOSED_WITH_ERROR,
+                            self.shared.options.enable_detailed_errors,
+                        )),
+                        allow_reconnect: false,
+                    }),
+                    reason: DisconnectReason::Aborted,
+                };
+            }
+        }
+        let (shared, connection) = (self.shared.clone(), self.connection.clone());
+        select! {
+            // Whoever ends a connection on purpose says why before anything else shows that it ends.
+            biased;
+            reason = connection.ending() => End {
+                close: (reason == DisconnectReason::Aborted).then_some(Close { error: None, allow_reconnect: false }),
+                reason,
+            },
+            () = connection.outbound().aborted() => End { close: None, reason: DisconnectReason::Lost },
+            () = shared.closing() => End {
+                close: Some(Close { error: None, allow_reconnect: true }),
+                reason: DisconnectReason::ServerClosing,
+            },
+            end = self.receive() => end,
+        }
+    }
+
+    async fn receive(&mut self) -> End {
+        loop {
+            let limit = self.shared.options.maximum_receive_message_size;
+            match self.protocol.decode(&mut self.receiver.buffer, limit) {
+                Ok(Some(message)) => {
+                    if let Some(end) = self.dispatch(message).await {
+                        return end;
+                    }
+                    // Time that the client spent waiting for us is not silence.
+                    self.silent_since = self.silent_since.map(|_| Instant::now());
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => return self.broken(error),
+            }
+            let read = self.receiver.input.read();
+            let read = match self.silent_since {
+                Some(since) => {
+                    timeout_at(since + self.shared.options.client_timeout_interval, read).await
+                }
+                None => Ok(read.await),
+            };
+            match read {
+                Ok(Ok(bytes)) => self.receiver.buffer.push(&bytes),
+                Ok(Err(InputEnd::TooLarge)) => {
+                    return self.broken(ProtocolError::too_large(limit.unwrap_or(usize::MAX)));
+                }
+                Ok(Err(InputEnd::Closed)) if !self.receiver.buffer.is_empty() => {
+                    return self.broken(ProtocolError(
+                        "Connection terminated while reading a message.".into(),
+                    ));
+                }
+                Ok(Err(InputEnd::Closed)) => {
+                    return End {
+                        close: None,
+                        reason: DisconnectReason::Closed { error: None },
+                    };
+                }
+                Ok(Err(InputEnd::Malformed)) => {
+                    let reason =
+                        DisconnectReason::Protocol("The transport received malformed data.".into());
+                    return End {
+                        close: None,
+                        reason,
+                    };
+                }
+                Ok(Err(InputEnd::Lost)) => {
+                    return End {
+                        close: None,
+                        reason: DisconnectReason::Lost,
+                    };
+                }
+                Err(_) => {
+                    return self.failed(
+                        "OperationCanceledException: Client hasn't sent a message/ping within the configured ClientTimeoutInterval.",
+                        DisconnectReason::TimedOut,
+                    );
+                }
+            }
+        }
+    }
+
+    /// Handles one message; `Some` if it was the last one.
+    async fn dispatch(&mut self, message: Message) -> Option<End> {
+        match message {
+            Message::Invocation(invocation) => self.invoke(invocation).await,
+            Message::Ping => self.silent_since = Some(Instant::now()),
+            Message::Close { error } => {
+                return Some(End {
+                    close: Some(Close {
+                        error: None,
+                        allow_reconnect: false,
+                    }),
+                    reason: DisconnectReason::Closed { error },
+                });
+            }
+            // There are no streams and no questions of ours yet that these could belong to, and
+            // nothing is counted that could be acknowledged. To clients that is no error.
+            Message::StreamItem { .. }
+            | Message::Completion { .. }
+            | Message::CancelInvocation { .. }
+            | Message::Ack { .. }
+            | Message::Sequence { .. } => {}
+        }
+        None
+    }
+
+    /// Starts an invocation when it is its turn. Its result is sent when it is there.
+    async fn invoke(&mut self, invocation: Invocation) {
+        // A client that does not read its results gets no more of them.
+        self.connection.room().await;
+        let Ok(slot) = self.slots.clone().acquire_owned().await else {
+            return;
+        };
+        let Invocation {
+            id,
+            target,
+            arguments,
+            stream_ids,
+            streaming,
+        } = invocation;
+        let endpoint = match self.find(&target, arguments.len(), &stream_ids, streaming) {
+            Ok(endpoint) => endpoint,
+            Err(error) => {
+                self.complete(id.as_deref(), &Outcome::Error(error));
+                return;
+            }
+        };
+        let call = self.call(
+            endpoint,
+            Context::new(self.shared.clone(), self.connection.clone()),
+            arguments,
+        );
+        let (shared, connection, protocol) =
+            (self.shared.clone(), self.connection.clone(), self.protocol);
+        self.shared.spawn(async move {
+            let outcome = match call.await {
+                Ok(value) => Outcome::Value(value),
+                Err(failure) => {
+                    tracing::debug!(connection = %connection.id(), target, %failure, "an invocation failed");
+                    Outcome::Error(failure.of_invocation(&target, shared.options.enable_detailed_errors))
+                }
+            };
+            if let Some(id) = id {
+                connection.push(protocol.completion(&id, &outcome));
+            }
+            drop(slot);
+        });
+    }
+
+    /// The method that an invocation means, or what its client is told instead.
+    fn find(
+        &self,
+        target: &str,
+        arguments: usize,
+        stream_ids: &[String],
+        streaming: bool,
+    ) -> Result<Arc<dyn Endpoint>, String> {
+        let failed = format!("Failed to invoke '{target}' due to an error on the server.");
+        let Some(endpoint) = self.shared.methods.get(&target.to_lowercase()) else {
+            return Err(format!("{failed} HubException: Method does not exist."));
+        };
+        let expected = endpoint.client_arguments();
+        if arguments != expected {
+            let why = format!(
+                "{failed} InvalidDataException: Invocation provides {arguments} argument(s) but target expects {expected}."
+            );
+            return Err(if self.shared.options.enable_detailed_errors {
+                why
+            } else {
+                failed
+            });
+        }
+        if streaming {
+            return Err(format!(
+                "The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
+            ));
+        }
+        if !stream_ids.is_empty() {
+            return Err(format!(
+                "An unexpected error occurred invoking '{target}' on the server. HubException: Client sent {} stream(s), Hub method expects 0.",
+                stream_ids.len()
+            ));
+        }
+        Ok(endpoint.clone())
+    }
+
+    /// Runs a method. One that panics harms nobody but its caller.
+    fn call(
+        &self,
+        endpoint: Arc<dyn Endpoint>,
+        context: Context,
+        arguments: Vec<Value>,
+    ) -> impl Future<Output = Result<Value, Failure>> + Send + use<> {
+        let call = endpoint.invoke(Call::new(context, arguments), self.protocol);
+        async move {
+            match AssertUnwindSafe(call).catch_unwind().await {
+                Ok(result) => result.map_err(Failure::Error),
+                Err(_) => Err(Failure::Panic),
+            }
+        }
+    }
+
+    fn complete(&self, id: Option<&str>, outcome: &Outcome) {
+        if let Some(id) = id {
+            self.connection.push(self.protocol.completion(id, outcome));
+        }
+    }
+
+    /// Waits until no invocation is running.
+    async fn idle(&self) {
+        let all = self
+            .shared
+            .options
+            .maximum_parallel_invocations_per_client
+            .min(Semaphore::MAX_PERMITS);
+        let all = u32::try_from(all).unwrap_or(u32::MAX);
+        let _ = self.slots.acquire_many(all).await;
+    }
+
+    fn broken(&self, error: ProtocolError) -> End {
+        let detail = format!("InvalidDataException: {error}");
+        self.failed(&detail, DisconnectReason::Protocol(error.0))
+    }
+
+    /// The end that the server makes because of the client. It may come back.
+    fn failed(&self, detail: &str, reason: DisconnectReason) -> End {
+        let error = if self.shared.options.enable_detailed_errors {
+            format!("{CLOSED_WITH_ERROR} {detail}")
+        } else {
+            CLOSED_WITH_ERROR.to_owned()
+        };
+        End {
+            close: Some(Close {
+                error: Some(error),
+                allow_reconnect: true,
+            }),
+            reason,
+        }
+    }
+}
+
+/// Why a method gave no result.
+#[derive(Debug)]
+enum Failure {
+    Error(InvokeError),
+    /// The panic's message is in the log; the runtime's hook has put it there.
+    Panic,
+}
+
+impl Failure {
+    fn of_invocation(&self, target: &str, detailed: bool) -> String {
+        match self {
+            Self::Error(InvokeError::Bind) => {
+                let text = format!("Failed to invoke '{target}' due to an error on the server.");
+                if detailed {
+                    format!("{text} InvalidDataException: {self}")
+                } else {
+                    text
+                }
+            }
+            _ => self.describe(
+                &format!("An unexpected error occurred invoking '{target}' on the server."),
+                detailed,
+            ),
+        }
+    }
+
+    fn describe(&self, text: &str, detailed: bool) -> String {
+        match self {
+            Self::Error(InvokeError::Failed(error)) => error.describe(text, detailed),
+            Self::Error(InvokeError::Bind) | Self::Panic => text.to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Error(InvokeError::Failed(error)) => error.fmt(f),
+            Self::Error(InvokeError::Bind) => f.write_str(
+                "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.",
+            ),
+            Self::Panic => f.write_str("the method panicked"),
+        }
+    }
+}
+
+/// Pings the client for as long as the session lives, unless something is being written anyway.
+async fn keep_alive(
+    shared: &Shared,
+    connection: &Connection,
+    protocol: Protocol,
+) -> std::convert::Infallible {
+    let period = shared.options.keep_alive_interval;
+    let mut tick = interval_at(Instant::now() + period, period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        if connection.outbound().is_empty() {
+            connection.push(protocol.ping());
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! [`Topics`]: which topic carries what is sent to whom.
+
+use crate::{Error, ErrorKind, Result, Topic, hub::id::NodeTag};
+
+/// The topics of one hub. All begin with its name, so that hubs share a backplane without meeting.
+#[derive(Clone, Debug)]
+pub(super) struct Topics {
+    hub: String,
+}
+
+impl Topics {
+    pub(super) fn new(hub: &str) -> Result<Self> {
+        if hub.is_empty() || hub.contains('/') || hub.len() > 100 {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("{hub:?} cannot be the name of a hub; use 1 to 100 bytes without a slash"),
+            ));
+        }
+        Ok(Self {
+            hub: hub.to_owned(),
+        })
+    }
+
+    /// What everybody gets.
+    pub(super) fn all(&self) -> Result<Topic> {
+        Topic::new(format!("{}/all", self.hub))
+    }
+
+    /// What the members of a group get.
+    pub(super) fn group(&self, name: &str) -> Result<Topic> {
+        if name.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a group's name must not be empty",
+            ));
+        }
+        Topic::new(format!("{}/group/{name}", self.hub))
+            .map_err(|error| error.context("the group's name is too long"))
+    }
+
+    /// What single connections of one node get.
+    pub(super) fn node(&self, node: &str) -> Result<Topic> {
+        Topic::new(format!("{}/node/{node}", self.hub))
+    }
+
+    pub(super) fn own(&self, node: &NodeTag) -> Result<Topic> {
+        self.node(node.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_within_its_hub() {
+        let topics = Topics::new("chat").unwrap();
+        assert_eq!(topics.all().unwrap().as_str(), "chat/all");
+        assert_eq!(topics.group("a/b").unwrap().as_str(), "chat/group/a/b");
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_a_topic_is_refused() {
+        for name in ["", "a/b"] {
+            assert_eq!(
+                Topics::new(name).unwrap_err().kind(),
+                ErrorKind::InvalidInput
+            );
+        }
+        let topics = Topics::new("chat").unwrap();
+        for name in [String::new(), "x".repeat(300)] {
+            assert_eq!(
+                topics.group(&name).unwrap_err().kind(),
+                ErrorKind::InvalidInput
+            );
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The hub: a server for the ASP.NET Core SignalR protocol, on every node.
+//!
+//! A hub is a Rust type whose async methods clients invoke, and through which the server invokes
+//! methods of clients: all of them, the others, one, or a group, on whatever node they are. The
+//! official SignalR clients connect to it as they are.
+//!
+//! ```
+//! use scaleout::hub::{Context, Hub, HubError};
+//!
+//! struct Chat;
+//!
+//! impl Chat {
+//!     async fn send(&self, ctx: Context, user: String, text: String) -> Result<(), HubError> {
+//!         ctx.clients().all().send("broadcastMessage", (user, text)).await?;
+//!         Ok(())
+//!     }
+//!
+//!     async fn join(&self, ctx: Context, room: String) -> Result<(), HubError> {
+//!         if room.is_empty() {
+//!             return Err(HubError::new("a room needs a name"));
+//!         }
+//!         ctx.join(&room).await?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # #[cfg(feature = "memory")]
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! let backplane = scaleout::connect("memory:").await?;
+//! let hub = Hub::builder(Chat)
+//!     .method("Send", Chat::send)
+//!     .method("Join", Chat::join)
+//!     .build(&backplane)
+//!     .await?;
+//! let app: axum::Router = axum::Router::new().merge(hub.routes("/chat"));
+//! hub.context().clients().all().send("broadcastMessage", ("server", "hello")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Inside
+//!
+//! A request meets `route`, which answers it or attaches a `transport` to a `connection`. From then
+//! on two tasks serve the client: the transport, which carries bytes, and `dispatch`, which reads
+//! messages out of them with a `protocol` and runs each invocation through `method`. What is sent
+//! to clients goes through `lifetime`: out on the backplane, and from there into the queue of every
+//! connection that it is for. No task waits for another client than its own.
+
+mod builder;
+mod clients;
+mod connection;
+mod context;
+mod dispatch;
+mod error;
+#[expect(clippy::module_inception, reason = "it is the hub")]
+mod hub;
+mod id;
+mod lifetime;
+mod method;
+mod negotiate;
+mod options;
+mod protocol;
+mod route;
+mod transport;
+
+pub use self::{
+    builder::HubBuilder,
+    clients::{Arguments, Clients, Target},
+    context::{Context, DisconnectReason, HubContext},
+    error::HubError,
+    hub::Hub,
+    id::ConnectionId,
+    method::{Argument, Method, Reply},
+    options::HubOptions,
+};
