@@ -1,0 +1,159 @@
+//! [`MutantTarget`]: stands around a target and changes its backends or nodes.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use scaleout_core::{AnyBackend, Connector, Result};
+
+use crate::{Admin, BoxFuture, Broker, Layer, Need, Target};
+
+/// Changes a backend. All backends that one [`MutantTarget`] opens go through the same one, so it may
+/// hold what they share.
+pub type Mutate = Arc<dyn Fn(AnyBackend) -> AnyBackend + Send + Sync>;
+
+/// A target whose backends, or whose nodes' surface, are changed; also those of the brokers it starts.
+pub struct MutantTarget {
+    inner: Arc<dyn Target>,
+    mutate: Option<Mutate>,
+    layer: Option<Arc<dyn Layer>>,
+}
+
+impl MutantTarget {
+    /// Changes the backends.
+    pub fn backend(
+        inner: Arc<dyn Target>,
+        mutate: impl Fn(AnyBackend) -> AnyBackend + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            inner,
+            mutate: Some(Arc::new(mutate)),
+            layer: None,
+        }
+    }
+
+    /// Puts a layer between the cases and the nodes.
+    pub fn layer(inner: Arc<dyn Target>, layer: impl Layer + 'static) -> Self {
+        Self {
+            inner,
+            mutate: None,
+            layer: Some(Arc::new(layer)),
+        }
+    }
+}
+
+impl fmt::Debug for MutantTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutantTarget")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Target for MutantTarget {
+    fn url(&self) -> String {
+        self.inner.url()
+    }
+
+    fn connector(&self, url: &str) -> Result<Connector> {
+        let mut connector = self.inner.connector(url)?;
+        if let Some(mutate) = &self.mutate {
+            connector.backend = mutate(connector.backend);
+        }
+        Ok(connector)
+    }
+
+    fn addr(&self) -> Option<String> {
+        self.inner.addr()
+    }
+
+    fn url_via(&self, addr: SocketAddr) -> String {
+        self.inner.url_via(addr)
+    }
+
+    fn retention_frames(&self, frames: usize) -> Option<Vec<(String, String)>> {
+        self.inner.retention_frames(frames)
+    }
+
+    fn admin(&self) -> Option<&dyn Admin> {
+        self.inner.admin()
+    }
+
+    fn offers_broker(&self, need: Need) -> bool {
+        self.inner.offers_broker(need)
+    }
+
+    fn broker(&self) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+        Box::pin(async move {
+            let broker = MutantBroker {
+                inner: self.inner.broker().await?,
+                mutate: self.mutate.clone(),
+                layer: self.layer.clone(),
+            };
+            Ok(Box::new(broker) as Box<dyn Broker>)
+        })
+    }
+
+    fn layer(&self) -> Option<Arc<dyn Layer>> {
+        self.layer.clone()
+    }
+}
+
+/// A broker that is reached through the same changes.
+struct MutantBroker {
+    inner: Box<dyn Broker>,
+    mutate: Option<Mutate>,
+    layer: Option<Arc<dyn Layer>>,
+}
+
+impl fmt::Debug for MutantBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MutantBroker")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker for MutantBroker {
+    fn target(&self) -> Arc<dyn Target> {
+        Arc::new(MutantTarget {
+            inner: self.inner.target(),
+            mutate: self.mutate.clone(),
+            layer: self.layer.clone(),
+        })
+    }
+
+    fn start(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.start()
+    }
+
+    fn kill(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.kill()
+    }
+
+    fn term(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.term()
+    }
+
+    fn stop(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.stop()
+    }
+
+    fn cont(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.cont()
+    }
+
+    fn wipe(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.wipe()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.snapshot()
+    }
+
+    fn restore(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.restore()
+    }
+
+    fn password(&self) -> Option<String> {
+        self.inner.password()
+    }
+}

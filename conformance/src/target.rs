@@ -1,0 +1,157 @@
+//! [`Target`]: what a backend lends the suite.
+
+use std::{fmt, net::SocketAddr, sync::Arc};
+
+use scaleout_core::{Connector, Error, ErrorKind, LogName, Namespace, Result};
+
+use crate::{BoxFuture, Broker, Layer, Need, url};
+
+/// What the suite runs against. Everything but the first two is optional: what is not offered is not
+/// tested, and the report says so.
+pub trait Target: fmt::Debug + Send + Sync + 'static {
+    /// The broker's URL. The suite adds query parameters, the namespace among them, and never
+    /// prints it.
+    fn url(&self) -> String;
+
+    /// Reads a URL, as the backend's own `connector` does.
+    fn connector(&self, url: &str) -> Result<Connector>;
+
+    /// `host:port` of the broker, if it is reached over TCP.
+    fn addr(&self) -> Option<String> {
+        None
+    }
+
+    /// The same URL with another address. The default replaces what stands between `//` (and user
+    /// and password) and the path.
+    fn url_via(&self, addr: SocketAddr) -> String {
+        url::with_authority(&self.url(), &addr.to_string())
+    }
+
+    /// The query parameters that make a log keep this many frames and no more (approximately, if the
+    /// backend says so). `None` where that cannot be set.
+    fn retention_frames(&self, frames: usize) -> Option<Vec<(String, String)>> {
+        let _ = frames;
+        None
+    }
+
+    /// What can be done to the broker behind the backend's back.
+    fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
+
+    /// Whether [`broker`](Self::broker) can start one with the properties that `need` asks for
+    /// ([`Need::Broker`], [`Need::Wipe`], [`Need::Snapshot`], [`Need::Password`]). Must not start it.
+    fn offers_broker(&self, need: Need) -> bool {
+        let _ = need;
+        false
+    }
+
+    /// Starts a broker that the caller owns.
+    fn broker(&self) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+        Box::pin(std::future::ready(Err(not_offered("a broker of its own"))))
+    }
+
+    /// What stands between the cases and the node. Mutants only.
+    fn layer(&self) -> Option<Arc<dyn Layer>> {
+        None
+    }
+}
+
+/// What can be done to a broker behind the backend's back: what an operator does, and what only the
+/// broker can tell.
+pub trait Admin: Send + Sync {
+    /// Which of the operations work ([`Need::TrimToEmpty`], [`Need::DeleteLog`],
+    /// [`Need::Subscriptions`], [`Need::Kick`]). The others are not called.
+    fn offers(&self, need: Need) -> bool;
+
+    /// Drops every frame of a log, and leaves the log: its epoch and head stay.
+    fn trim_to_empty<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<()>> {
+        let _ = log;
+        Box::pin(std::future::ready(Err(not_offered("trim to empty"))))
+    }
+
+    /// Removes a log with all that belongs to it.
+    fn delete_log<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<()>> {
+        let _ = log;
+        Box::pin(std::future::ready(Err(not_offered("delete log"))))
+    }
+
+    /// How many subscriptions of this log there are at the broker.
+    fn subscriptions<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<usize>> {
+        let _ = log;
+        Box::pin(std::future::ready(Err(not_offered("count subscriptions"))))
+    }
+
+    /// Makes the broker disconnect every client that is subscribed to this log.
+    fn kick<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<()>> {
+        let _ = log;
+        Box::pin(std::future::ready(Err(not_offered("kick"))))
+    }
+
+    /// Removes whatever a case left in its namespace, so that a shared broker does not fill up. The
+    /// default leaves that to the broker's own expiry.
+    fn clean<'a>(&'a self, namespace: &'a Namespace) -> BoxFuture<'a, Result<()>> {
+        let _ = namespace;
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+pub(crate) fn not_offered(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("the target does not offer: {what}"),
+    )
+}
+
+/// A [`Target`] that is a URL and nothing more, as `scaleout check` uses it.
+#[derive(Clone)]
+pub struct UrlTarget {
+    url: String,
+    connector: fn(&str) -> Result<Connector>,
+    retention: Option<fn(usize) -> Vec<(String, String)>>,
+}
+
+impl UrlTarget {
+    /// The broker at `url`, through the backend that `connector` makes.
+    pub fn new(url: impl Into<String>, connector: fn(&str) -> Result<Connector>) -> Self {
+        Self {
+            url: url.into(),
+            connector,
+            retention: None,
+        }
+    }
+
+    /// Says which query parameters make a log keep a number of frames.
+    #[must_use]
+    pub fn with_retention(mut self, retention: fn(usize) -> Vec<(String, String)>) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+}
+
+impl fmt::Debug for UrlTarget {
+    /// Without what may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UrlTarget")
+            .field("scheme", &url::scheme(&self.url))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Target for UrlTarget {
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    fn connector(&self, url: &str) -> Result<Connector> {
+        (self.connector)(url)
+    }
+
+    fn addr(&self) -> Option<String> {
+        url::authority(&self.url).map(str::to_owned)
+    }
+
+    fn retention_frames(&self, frames: usize) -> Option<Vec<(String, String)>> {
+        self.retention.map(|retention| retention(frames))
+    }
+}
