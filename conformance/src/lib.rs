@@ -38,6 +38,7 @@ mod bare;
 mod broker;
 mod case;
 pub mod cases;
+pub mod checker;
 mod ctx;
 mod failure;
 #[cfg(feature = "libtest")]
