@@ -129,6 +129,8 @@ pub enum Claim {
     Dense,
     /// [`Capabilities::history`]
     History,
+    /// Not [`Claim::History`]
+    NoHistory,
     /// [`Capabilities::receipts`]
     Receipts,
     /// [`Capabilities::dedup`]
@@ -151,6 +153,7 @@ impl Claim {
         match self {
             Self::Dense => capabilities.dense,
             Self::History => capabilities.history,
+            Self::NoHistory => !capabilities.history,
             Self::Receipts => capabilities.receipts,
             Self::Dedup => capabilities.dedup,
             Self::Linearizable => capabilities.linearizable,

@@ -80,6 +80,7 @@ impl Ctx {
             target: self.0.target.clone(),
             params: vec![("namespace".to_owned(), self.0.namespace.to_string())],
             via: None,
+            wrap: None,
             tracked: true,
         }
     }
@@ -220,13 +221,16 @@ pub struct Open {
     target: Arc<dyn Target>,
     params: Vec<(String, String)>,
     via: Option<SocketAddr>,
+    wrap: Option<Arc<Wrap>>,
     tracked: bool,
 }
+
+type Wrap = dyn Fn(AnyBackend) -> AnyBackend + Send + Sync;
 
 impl Open {
     /// Sets a query parameter of the URL: `set("liveness", "1s")`.
     #[must_use]
-    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn set(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.params.retain(|(set, _)| set != name);
         self.params.push((name.to_owned(), value.to_string()));
         self
@@ -257,6 +261,13 @@ impl Open {
         self
     }
 
+    /// Puts something around the backend: to measure, or to watch.
+    #[must_use]
+    pub fn wrap(mut self, wrap: impl Fn(AnyBackend) -> AnyBackend + Send + Sync + 'static) -> Self {
+        self.wrap = Some(Arc::new(wrap));
+        self
+    }
+
     /// Leaves closing to the case: for those about what happens when a handle is merely dropped.
     #[must_use]
     pub fn untracked(mut self) -> Self {
@@ -275,7 +286,11 @@ impl Open {
 
     /// What the URL stands for.
     pub fn connector(&self) -> Result<Connector> {
-        self.target.connector(&self.url())
+        let mut connector = self.target.connector(&self.url())?;
+        if let Some(wrap) = &self.wrap {
+            connector.backend = wrap(connector.backend);
+        }
+        Ok(connector)
     }
 
     /// Opens a node, which must connect.

@@ -46,6 +46,7 @@ pub mod libtest;
 mod limits;
 pub mod mutants;
 mod node;
+mod relay;
 mod report;
 mod rng;
 mod runner;
@@ -67,7 +68,7 @@ pub use self::{
     report::{Outcome, Report, Verdict},
     rng::Rng,
     suite::Suite,
-    target::{Admin, Target, UrlTarget},
+    target::{Admin, Params, Target, UrlTarget},
 };
 
 /// A boxed future, as the object-safe traits here return it.

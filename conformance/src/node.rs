@@ -29,7 +29,7 @@ pub trait Source: Send {
     fn next(&mut self) -> BoxFuture<'_, Option<Event>>;
 
     /// As [`Subscription::cursor`].
-    fn cursor(&self) -> Option<Cursor>;
+    fn cursor(&self) -> Cursor;
 }
 
 impl Source for Subscription {
@@ -37,7 +37,7 @@ impl Source for Subscription {
         Box::pin(Self::next(self))
     }
 
-    fn cursor(&self) -> Option<Cursor> {
+    fn cursor(&self) -> Cursor {
         Self::cursor(self)
     }
 }
@@ -214,6 +214,7 @@ impl Tail {
     }
 
     /// What [`Subscription::next`] says, unguarded: for cases about cancellation and ends.
+    #[expect(clippy::should_implement_trait, reason = "named as on a subscription")]
     pub fn next(&mut self) -> BoxFuture<'_, Option<Event>> {
         self.source.next()
     }
@@ -264,7 +265,7 @@ impl Tail {
     }
 
     /// Where it stands.
-    pub fn cursor(&self) -> Option<Cursor> {
+    pub fn cursor(&self) -> Cursor {
         self.source.cursor()
     }
 }

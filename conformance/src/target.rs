@@ -6,6 +6,9 @@ use scaleout_core::{Connector, Error, ErrorKind, LogName, Namespace, Result};
 
 use crate::{BoxFuture, Broker, Layer, Need, url};
 
+/// Query parameters of a URL: names and values, which need no escaping.
+pub type Params = Vec<(String, String)>;
+
 /// What the suite runs against. Everything but the first two is optional: what is not offered is not
 /// tested, and the report says so.
 pub trait Target: fmt::Debug + Send + Sync + 'static {
@@ -29,7 +32,7 @@ pub trait Target: fmt::Debug + Send + Sync + 'static {
 
     /// The query parameters that make a log keep this many frames and no more (approximately, if the
     /// backend says so). `None` where that cannot be set.
-    fn retention_frames(&self, frames: usize) -> Option<Vec<(String, String)>> {
+    fn retention_frames(&self, frames: usize) -> Option<Params> {
         let _ = frames;
         None
     }
@@ -108,7 +111,7 @@ pub(crate) fn not_offered(what: &str) -> Error {
 pub struct UrlTarget {
     url: String,
     connector: fn(&str) -> Result<Connector>,
-    retention: Option<fn(usize) -> Vec<(String, String)>>,
+    retention: Option<fn(usize) -> Params>,
 }
 
 impl UrlTarget {
@@ -123,7 +126,7 @@ impl UrlTarget {
 
     /// Says which query parameters make a log keep a number of frames.
     #[must_use]
-    pub fn with_retention(mut self, retention: fn(usize) -> Vec<(String, String)>) -> Self {
+    pub fn with_retention(mut self, retention: fn(usize) -> Params) -> Self {
         self.retention = Some(retention);
         self
     }
@@ -151,7 +154,7 @@ impl Target for UrlTarget {
         url::authority(&self.url).map(str::to_owned)
     }
 
-    fn retention_frames(&self, frames: usize) -> Option<Vec<(String, String)>> {
+    fn retention_frames(&self, frames: usize) -> Option<Params> {
         self.retention.map(|retention| retention(frames))
     }
 }

@@ -1,13 +1,47 @@
 //! All cases, a list for each idea.
 
+mod batches;
+mod cancel;
+mod common;
+mod dedup;
+mod gaps;
+mod history;
+mod live;
+mod meta;
+mod metered;
+mod model;
+mod names;
+mod order;
+mod payloads;
 mod receipts;
+mod retention;
+mod shutdown;
+mod slow;
+mod unsubscribe;
+mod workload;
 
 use crate::Case;
 
-/// The lists, in the order of the report.
-const LISTS: &[&[Case]] = &[receipts::CASES];
+const LISTS: &[&[Case]] = &[
+    receipts::CASES,
+    batches::CASES,
+    payloads::CASES,
+    names::CASES,
+    live::CASES,
+    history::CASES,
+    gaps::CASES,
+    dedup::CASES,
+    order::CASES,
+    model::CASES,
+    slow::CASES,
+    unsubscribe::CASES,
+    shutdown::CASES,
+    cancel::CASES,
+    retention::CASES,
+    meta::CASES,
+];
 
-/// All cases, in the order of the report.
+/// All cases.
 pub fn all() -> impl Iterator<Item = &'static Case> {
     LISTS.iter().copied().flatten()
 }

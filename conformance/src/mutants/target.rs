@@ -4,11 +4,11 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use scaleout_core::{AnyBackend, Connector, Result};
 
-use crate::{Admin, BoxFuture, Broker, Layer, Need, Target};
+use crate::{Admin, BoxFuture, Broker, Layer, Need, Params, Target};
 
 /// Changes a backend. All backends that one [`MutantTarget`] opens go through the same one, so it may
 /// hold what they share.
-pub type Mutate = Arc<dyn Fn(AnyBackend) -> AnyBackend + Send + Sync>;
+pub(super) type Mutate = Arc<dyn Fn(AnyBackend) -> AnyBackend + Send + Sync>;
 
 /// A target whose backends, or whose nodes' surface, are changed; also those of the brokers it starts.
 pub struct MutantTarget {
@@ -69,7 +69,7 @@ impl Target for MutantTarget {
         self.inner.url_via(addr)
     }
 
-    fn retention_frames(&self, frames: usize) -> Option<Vec<(String, String)>> {
+    fn retention_frames(&self, frames: usize) -> Option<Params> {
         self.inner.retention_frames(frames)
     }
 
