@@ -207,13 +207,10 @@ impl Session {
         }
         let (shared, connection) = (self.shared.clone(), self.connection.clone());
         select! {
-            // Whoever ends a connection on purpose says why before anything else shows that it ends.
-            biased;
             reason = connection.ending() => End {
                 close: (reason == DisconnectReason::Aborted).then_some(Close { error: None, allow_reconnect: false }),
                 reason,
             },
-            () = connection.outbound().aborted() => End { close: None, reason: DisconnectReason::Lost },
             () = shared.closing() => End {
                 close: Some(Close { error: None, allow_reconnect: true }),
                 reason: DisconnectReason::ServerClosing,

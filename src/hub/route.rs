@@ -1,6 +1,6 @@
 //! The hub's HTTP side: which request is what, and the status codes that clients know.
 
-use std::sync::Arc;
+use std::{io::Cursor, sync::Arc};
 
 use axum::{
     Router,
@@ -15,7 +15,8 @@ use axum::{
     routing::any,
 };
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
+use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 use super::{
     connection::{self, AttachError, Connection},
@@ -188,20 +189,31 @@ async fn carry_websocket(
         close_timeout: shared.options.web_sockets_close_timeout,
     };
     let is_text = || {
-        connection
-            .protocol()
-            .is_none_or(|protocol| protocol.is_text())
+        let protocol = connection.protocol();
+        protocol.is_none_or(|protocol| protocol.is_text())
     };
-    websocket::run(
-        TokioIo::new(upgraded),
-        input,
-        connection.outbound(),
-        is_text,
-        limits,
-    )
-    .await;
-    // Nothing can be written any more; whoever waits for room must not.
+    let outbound = connection.outbound();
+    // The socket as `axum::serve` wraps it.
+    match downcast::<TokioIo<TcpStream>>(upgraded) {
+        Ok(parts) => {
+            let stream = parts.io.into_inner();
+            // Messages are small and each is written at once: waiting for the client to acknowledge the
+            // one before it would cost 40 ms. A socket that refuses is only slower.
+            let _ = stream.set_nodelay(true);
+            let (read, write) = stream.into_split();
+            let read = Cursor::new(parts.read_buf).chain(read);
+            websocket::run(read, write, input, outbound, is_text, limits).await;
+        }
+        // Behind TLS, or whatever else the application serves on.
+        Err(upgraded) => {
+            let (read, write) = tokio::io::split(TokioIo::new(upgraded));
+            websocket::run(read, write, input, outbound, is_text, limits).await;
+        }
+    }
+    // Nothing can be written any more, and running methods may want to know. What the client sent
+    // before it left is still handled.
     connection.outbound().abort();
+    connection.set_gone();
 }
 
 /// Why a request gets no transport.

@@ -51,16 +51,14 @@ pub(crate) fn accept_key(key: &[u8]) -> String {
 /// Carries a connection over a socket that has been upgraded, until either side ends it.
 ///
 /// `is_text` tells, once the hub has answered the handshake, what kind of message its units are.
-pub(crate) async fn run<S>(
-    stream: S,
+pub(crate) async fn run(
+    read: impl AsyncRead + Unpin,
+    write: impl AsyncWrite + Unpin,
     input: PipeWriter,
     outbound: &Outbound,
     is_text: impl Fn() -> bool,
     limits: Limits,
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (read, write) = tokio::io::split(stream);
+) {
     let (pong_sender, pongs) = mpsc::channel(PONGS);
     let (close_sender, close) = oneshot::channel();
     let writer = Writer::new(write, outbound, pongs, close, limits.send_timeout);

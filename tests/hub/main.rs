@@ -1,0 +1,19 @@
+//! The hub as its clients see it: bytes on a socket.
+//!
+//! `client` is a WebSocket client that can do what no decent one does; `node` is a server with a hub
+//! to talk to. The other files are tests, by subject.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unused_async, reason = "hub methods are async")]
+
+mod client;
+mod node;
+
+mod closing;
+mod cluster;
+mod http;
+mod invocations;
+mod limits;
+mod malformed;
+mod shutdown;
+mod timing;
