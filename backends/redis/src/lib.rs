@@ -1,9 +1,20 @@
-//! The redis backend.
+#![doc = include_str!("../README.md")]
 
-use scaleout_core::{Connector, Result};
+mod append;
+mod backend;
+mod channels;
+mod commands;
+mod config;
+mod connection;
+mod error;
+mod hints;
+mod keys;
+mod link;
+mod listen;
+mod read;
+mod script;
+mod slot;
+mod tls;
+mod wire;
 
-/// Reads a `redis` URL.
-pub fn connector(url: &str) -> Result<Connector> {
-    let _ = url;
-    unimplemented!()
-}
+pub use self::{backend::RedisBackend, config::connector};
