@@ -1,7 +1,7 @@
 //! [`Manager`]: the connections of this node and the groups they are in.
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, HashSet},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -56,24 +56,19 @@ pub(super) enum Liveness {
 }
 
 /// A place in a group.
-pub(super) enum Joined {
-    /// The group is new here: whoever gets this has to subscribe, and say so through the sender.
-    First {
-        live: watch::Receiver<Liveness>,
-        subscribe: Subscribe,
-    },
-    /// Another connection of this node is, or was about to be, in the group.
-    Another {
-        live: watch::Receiver<Liveness>,
-        again: bool,
-    },
-    /// The connection is gone.
-    Gone,
+pub(super) struct Joined {
+    /// The group, which may end and be followed by another one of its name.
+    pub(super) group: u64,
+    /// Whether the connection was not in it before.
+    pub(super) new: bool,
+    pub(super) live: watch::Receiver<Liveness>,
+    /// Whoever founds a group has to subscribe.
+    pub(super) subscribe: Option<Subscribe>,
 }
 
-/// The order to subscribe to a group's topic.
+/// The order to subscribe to a group's topic, and to say so.
 pub(super) struct Subscribe {
-    pub(super) id: u64,
+    pub(super) group: u64,
     pub(super) live: watch::Sender<Liveness>,
     pub(super) empty: CancellationToken,
 }
@@ -100,70 +95,71 @@ impl Manager {
         }
     }
 
-    pub(super) fn join(&self, id: &ConnectionId, name: &str) -> Joined {
+    /// `None`: the connection is gone.
+    pub(super) fn join(&self, id: &ConnectionId, name: &str) -> Option<Joined> {
         let mut state = self.write();
         let State {
             connections,
             groups,
             groups_founded,
         } = &mut *state;
-        let Some(member) = connections.get_mut(id) else {
-            return Joined::Gone;
-        };
-        let name: Arc<str> = match groups.get_key_value(name) {
-            Some((name, _)) => name.clone(),
-            None => name.into(),
-        };
-        let again = !member.groups.insert(name.clone());
-        match groups.entry(name) {
-            Entry::Occupied(mut group) => {
-                group
-                    .get_mut()
-                    .members
-                    .insert(id.clone(), member.connection.clone());
-                Joined::Another {
-                    live: group.get().live.clone(),
-                    again,
-                }
+        let member = connections.get_mut(id)?;
+        if let Some(group) = groups.get_mut(name) {
+            let new = group
+                .members
+                .insert(id.clone(), member.connection.clone())
+                .is_none();
+            if new {
+                member.groups.insert(name.into());
             }
-            Entry::Vacant(vacant) => {
-                let (sender, live) = watch::channel(Liveness::Pending);
-                let empty = CancellationToken::new();
-                *groups_founded += 1;
-                let id_of_group = *groups_founded;
-                vacant.insert(Group {
-                    id: id_of_group,
-                    members: HashMap::from([(id.clone(), member.connection.clone())]),
-                    live: live.clone(),
-                    empty: empty.clone(),
-                });
-                Joined::First {
-                    live,
-                    subscribe: Subscribe {
-                        id: id_of_group,
-                        live: sender,
-                        empty,
-                    },
-                }
-            }
+            return Some(Joined {
+                group: group.id,
+                new,
+                live: group.live.clone(),
+                subscribe: None,
+            });
+        }
+        *groups_founded += 1;
+        let (sender, live) = watch::channel(Liveness::Pending);
+        let group = Group {
+            id: *groups_founded,
+            members: HashMap::from([(id.clone(), member.connection.clone())]),
+            live,
+            empty: CancellationToken::new(),
+        };
+        let joined = Joined {
+            group: group.id,
+            new: true,
+            live: group.live.clone(),
+            subscribe: Some(Subscribe {
+                group: group.id,
+                live: sender,
+                empty: group.empty.clone(),
+            }),
+        };
+        let name: Arc<str> = name.into();
+        member.groups.insert(name.clone());
+        groups.insert(name, group);
+        Some(joined)
+    }
+
+    /// Takes a join back, unless the group has ended anyway.
+    pub(super) fn undo_join(&self, id: &ConnectionId, name: &str, group: u64) {
+        let mut state = self.write();
+        if state.groups.get(name).is_some_and(|now| now.id == group) {
+            state.leave(id, name);
         }
     }
 
     pub(super) fn leave(&self, id: &ConnectionId, name: &str) {
-        let mut state = self.write();
-        let Some(member) = state.connections.get_mut(id) else {
-            return;
-        };
-        if member.groups.remove(name) {
-            state.remove_member(name, id);
-        }
+        self.write().leave(id, name);
     }
 
     /// Throws everybody out of a group whose subscription failed, so that the next one to join tries
     /// again.
-    pub(super) fn dissolve(&self, name: &str, id: u64) {
+    pub(super) fn dissolve(&self, name: &str, group: u64) {
         let mut state = self.write();
-        if state.groups.get(name).is_none_or(|group| group.id != id) {
+        if state.groups.get(name).is_none_or(|now| now.id != group) {
             return;
         }
         let Some(group) = state.groups.remove(name) else {
@@ -196,15 +192,15 @@ impl Manager {
     pub(super) fn deliver_to_group(
         &self,
         name: &str,
-        id: u64,
+        group: u64,
         message: &Outgoing,
         except: &[ConnectionId],
     ) {
         let state = self.read();
-        if let Some(group) = state.groups.get(name)
-            && group.id == id
+        if let Some(now) = state.groups.get(name)
+            && now.id == group
         {
-            deliver(group.members.values(), message, except);
+            deliver(now.members.values(), message, except);
         }
     }
 
@@ -225,6 +221,14 @@ impl Manager {
 }
 
 impl State {
+    fn leave(&mut self, id: &ConnectionId, name: &str) {
+        if let Some(member) = self.connections.get_mut(id)
+            && member.groups.remove(name)
+        {
+            self.remove_member(name, id);
+        }
+    }
+
     fn remove_member(&mut self, name: &str, id: &ConnectionId) {
         let Some(group) = self.groups.get_mut(name) else {
             return;
@@ -257,5 +261,121 @@ fn deliver<'a>(
                 "a message was not sent: its sender does not speak this connection's protocol"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{
+        connection::Connections, id::NodeTag, options::HubOptions, protocol::Protocol,
+        transport::Next,
+    };
+
+    fn connected(manager: &Manager) -> Arc<Connection> {
+        let (connection, _) =
+            Connections::default().create(&NodeTag::random(), &HubOptions::new(), false);
+        connection.set_protocol(Protocol::Json);
+        manager.connect(&connection);
+        connection
+    }
+
+    fn message() -> Outgoing {
+        Outgoing::new("m", |protocol| protocol.value(&["x"])).unwrap()
+    }
+
+    /// Whether something was queued for the connection, which is then over.
+    async fn got_something(connection: &Connection) -> bool {
+        connection.outbound().finish();
+        matches!(connection.outbound().next().await, Next::Unit(_))
+    }
+
+    #[test]
+    fn only_who_founds_a_group_subscribes() {
+        let manager = Manager::default();
+        let (a, b) = (connected(&manager), connected(&manager));
+        let first = manager.join(a.id(), "room").unwrap();
+        let second = manager.join(b.id(), "room").unwrap();
+        let again = manager.join(a.id(), "room").unwrap();
+        assert_eq!([first.new, second.new, again.new], [true, true, false]);
+        assert_eq!(
+            [&first, &second, &again].map(|joined| joined.subscribe.is_some()),
+            [true, false, false]
+        );
+        assert_eq!([second.group, again.group], [first.group; 2]);
+    }
+
+    #[test]
+    fn a_group_ends_with_its_last_member() {
+        let manager = Manager::default();
+        let (a, b) = (connected(&manager), connected(&manager));
+        let founded = manager.join(a.id(), "room").unwrap();
+        let empty = founded.subscribe.unwrap().empty;
+        manager.join(b.id(), "room").unwrap();
+        manager.leave(a.id(), "room");
+        assert!(!empty.is_cancelled());
+        manager.disconnect(b.id());
+        assert!(empty.is_cancelled());
+        assert_ne!(manager.join(a.id(), "room").unwrap().group, founded.group);
+    }
+
+    #[test]
+    fn a_connection_that_is_gone_joins_nothing() {
+        let manager = Manager::default();
+        let a = connected(&manager);
+        manager.disconnect(a.id());
+        assert!(manager.join(a.id(), "room").is_none());
+    }
+
+    #[test]
+    fn what_happened_to_an_earlier_group_does_not_touch_a_later_one() {
+        let manager = Manager::default();
+        let a = connected(&manager);
+        let earlier = manager.join(a.id(), "room").unwrap().group;
+        manager.dissolve("room", earlier);
+        let later = manager.join(a.id(), "room").unwrap();
+        assert!(later.new);
+        manager.dissolve("room", earlier);
+        manager.undo_join(a.id(), "room", earlier);
+        assert!(!manager.join(a.id(), "room").unwrap().new);
+    }
+
+    #[tokio::test]
+    async fn a_subscription_that_is_about_to_end_delivers_to_nobody() {
+        let manager = Manager::default();
+        let (a, b) = (connected(&manager), connected(&manager));
+        let earlier = manager.join(a.id(), "room").unwrap().group;
+        manager.leave(a.id(), "room");
+        let later = manager.join(b.id(), "room").unwrap().group;
+        manager.deliver_to_group("room", earlier, &message(), &[]);
+        assert!(!got_something(&a).await);
+        manager.deliver_to_group("room", later, &message(), &[]);
+        assert!(got_something(&b).await);
+    }
+
+    #[tokio::test]
+    async fn exceptions_are_left_out() {
+        let manager = Manager::default();
+        let (a, b) = (connected(&manager), connected(&manager));
+        manager.deliver_to_all(&message(), &[a.id().clone()]);
+        assert!(!got_something(&a).await);
+        assert!(got_something(&b).await);
+    }
+
+    #[tokio::test]
+    async fn connections_of_one_protocol_share_the_bytes_of_a_message() {
+        let manager = Manager::default();
+        let (a, b) = (connected(&manager), connected(&manager));
+        manager.deliver_to_all(&message(), &[]);
+        let (Next::Unit(one), Next::Unit(other)) =
+            (a.outbound().next().await, b.outbound().next().await)
+        else {
+            panic!("no units");
+        };
+        assert_eq!(
+            one,
+            "{\"type\":1,\"target\":\"m\",\"arguments\":[\"x\"]}\x1e"
+        );
+        assert_eq!(one.as_ptr(), other.as_ptr());
     }
 }

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(super) use self::outgoing::Outgoing;
 use self::{
     envelope::Envelope,
-    manager::{Joined, Liveness, Manager, Subscribe},
+    manager::{Liveness, Manager, Subscribe},
     topics::Topics,
 };
 use super::{
@@ -111,22 +111,21 @@ impl Lifetime {
 
     pub(super) async fn join(&self, connection: &Arc<Connection>, group: &str) -> Result<()> {
         let topic = self.inner.topics.group(group)?;
-        let (mut live, again) = match self.inner.manager.join(connection.id(), group) {
-            Joined::Gone => return Ok(()),
-            Joined::Another { live, again } => (live, again),
-            Joined::First { live, subscribe } => {
-                let this = self.clone();
-                let name = group.to_owned();
-                self.spawn(async move { this.follow_group(topic, &name, subscribe).await });
-                (live, false)
-            }
+        let Some(joined) = self.inner.manager.join(connection.id(), group) else {
+            return Ok(());
         };
-        // A membership that was there before this call outlives its failure.
+        let mut live = joined.live;
+        if let Some(subscribe) = joined.subscribe {
+            let (this, name) = (self.clone(), group.to_owned());
+            self.spawn(async move { this.follow_group(topic, &name, subscribe).await });
+        }
         let mut undo = Undo {
             manager: &self.inner.manager,
             connection: connection.id(),
-            group,
-            armed: !again,
+            name: group,
+            group: joined.group,
+            // A membership that was there before this call outlives its failure.
+            armed: joined.new,
         };
         let outcome = match live
             .wait_for(|state| !matches!(state, Liveness::Pending))
@@ -228,8 +227,8 @@ impl Lifetime {
     }
 
     /// Subscribes to a group's topic and follows it until the last member here has left.
-    async fn follow_group(&self, topic: Topic, name: &str, group: Subscribe) {
-        let Subscribe { id, live, empty } = group;
+    async fn follow_group(&self, topic: Topic, name: &str, subscribe: Subscribe) {
+        let Subscribe { group, live, empty } = subscribe;
         let following = async {
             match self.inner.backplane.subscribe(&topic, Start::Latest).await {
                 Ok(subscription) => {
@@ -238,7 +237,7 @@ impl Lifetime {
                         if let Some((envelope, message)) = open(&topic, payload) {
                             self.inner.manager.deliver_to_group(
                                 name,
-                                id,
+                                group,
                                 &message,
                                 &envelope.except,
                             );
@@ -247,7 +246,7 @@ impl Lifetime {
                     .await;
                 }
                 Err(error) => {
-                    self.inner.manager.dissolve(name, id);
+                    self.inner.manager.dissolve(name, group);
                     live.send_replace(Liveness::Failed(error));
                 }
             }
@@ -298,14 +297,16 @@ fn closed() -> Error {
 struct Undo<'a> {
     manager: &'a Manager,
     connection: &'a ConnectionId,
-    group: &'a str,
+    name: &'a str,
+    group: u64,
     armed: bool,
 }
 
 impl Drop for Undo<'_> {
     fn drop(&mut self) {
         if self.armed {
-            self.manager.leave(self.connection, self.group);
+            self.manager
+                .undo_join(self.connection, self.name, self.group);
         }
     }
 }
