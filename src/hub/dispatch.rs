@@ -1,11 +1,9 @@
-//! One client, from its handshake to its end: the receive loop and the invocations it starts.
+//! One client, from its handshake to its end: the receive loop, and what ends it.
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 
-use futures_util::FutureExt;
 use tokio::{
     select,
-    sync::Semaphore,
     time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
 };
 
@@ -13,10 +11,10 @@ use super::{
     connection::Connection,
     context::{Context, DisconnectReason},
     hub::Shared,
-    method::{Call, Endpoint, InvokeError},
+    invocation::Invoker,
     protocol::{
-        HandshakeError, HandshakeRequest, InputBuffer, Invocation, Message, Outcome, Protocol,
-        ProtocolError, Value, handshake_error, handshake_success,
+        HandshakeError, HandshakeRequest, InputBuffer, Message, Protocol, ProtocolError,
+        handshake_error, handshake_success,
     },
     transport::{InputEnd, PipeReader},
 };
@@ -98,8 +96,7 @@ struct Session {
     connection: Arc<Connection>,
     protocol: Protocol,
     receiver: Receiver,
-    /// One permit for each invocation that may run at a time.
-    slots: Arc<Semaphore>,
+    invoker: Invoker,
     /// Since when the client is silent, once it has shown that it pings.
     silent_since: Option<Instant>,
 }
@@ -139,13 +136,12 @@ impl Session {
         protocol: Protocol,
         receiver: Receiver,
     ) -> Self {
-        let slots = shared.options.maximum_parallel_invocations_per_client;
         Self {
+            invoker: Invoker::new(shared.clone(), connection.clone(), protocol),
             shared,
             connection,
             protocol,
             receiver,
-            slots: Arc::new(Semaphore::new(slots.min(Semaphore::MAX_PERMITS))),
             silent_since: None,
         }
     }
@@ -164,7 +160,7 @@ impl Session {
         };
         if end.reason == DisconnectReason::ServerClosing {
             // The answers to what is running still reach the client.
-            let _ = timeout_at(shared.patience(), self.idle()).await;
+            let _ = timeout_at(shared.patience(), self.invoker.idle()).await;
         }
         shared.lifetime.disconnect(&connection);
         if let Some(close) = end.close {
@@ -176,12 +172,16 @@ impl Session {
         connection.outbound().finish();
         connection.set_gone();
         shared.connections.remove(token);
-        self.idle().await;
+        self.invoker.idle().await;
 
         tracing::debug!(connection = %connection.id(), hub = shared.name, reason = %end.reason, "disconnected");
         if let Some(on_disconnected) = shared.on_disconnected.clone() {
             let context = Context::new(shared.clone(), connection.clone()).with_reason(end.reason);
-            if let Err(failure) = self.call(on_disconnected, context, Vec::new()).await {
+            if let Err(failure) = self
+                .invoker
+                .call(on_disconnected, context, Vec::new())
+                .await
+            {
                 tracing::error!(connection = %connection.id(), hub = shared.name, %failure, "on_disconnected failed");
             }
         }
@@ -191,7 +191,7 @@ impl Session {
     async fn live(&mut self) -> End {
         if let Some(on_connected) = self.shared.on_connected.clone() {
             let context = Context::new(self.shared.clone(), self.connection.clone());
-            if let Err(failure) = self.call(on_connected, context, Vec::new()).await {
+            if let Err(failure) = self.invoker.call(on_connected, context, Vec::new()).await {
                 tracing::warn!(connection = %self.connection.id(), %failure, "on_connected failed");
                 return End {
                     close: Some(Close {
@@ -284,7 +284,7 @@ impl Session {
     /// Handles one message; `Some` if it was the last one.
     async fn dispatch(&mut self, message: Message) -> Option<End> {
         match message {
-            Message::Invocation(invocation) => self.invoke(invocation).await,
+            Message::Invocation(invocation) => self.invoker.start(invocation).await,
             Message::Ping => self.silent_since = Some(Instant::now()),
             Message::Close { error } => {
                 return Some(End {
@@ -304,119 +304,6 @@ impl Session {
             | Message::Sequence { .. } => {}
         }
         None
-    }
-
-    /// Starts an invocation when it is its turn. Its result is sent when it is there.
-    async fn invoke(&mut self, invocation: Invocation) {
-        // A client that does not read its results gets no more of them.
-        self.connection.room().await;
-        let Ok(slot) = self.slots.clone().acquire_owned().await else {
-            return;
-        };
-        let Invocation {
-            id,
-            target,
-            arguments,
-            stream_ids,
-            streaming,
-        } = invocation;
-        let endpoint = match self.find(&target, arguments.len(), &stream_ids, streaming) {
-            Ok(endpoint) => endpoint,
-            Err(error) => {
-                self.complete(id.as_deref(), &Outcome::Error(error));
-                return;
-            }
-        };
-        let call = self.call(
-            endpoint,
-            Context::new(self.shared.clone(), self.connection.clone()),
-            arguments,
-        );
-        let (shared, connection, protocol) =
-            (self.shared.clone(), self.connection.clone(), self.protocol);
-        self.shared.spawn(async move {
-            let outcome = match call.await {
-                Ok(value) => Outcome::Value(value),
-                Err(failure) => {
-                    tracing::debug!(connection = %connection.id(), target, %failure, "an invocation failed");
-                    Outcome::Error(failure.of_invocation(&target, shared.options.enable_detailed_errors))
-                }
-            };
-            if let Some(id) = id {
-                connection.push(protocol.completion(&id, &outcome));
-            }
-            drop(slot);
-        });
-    }
-
-    /// The method that an invocation means, or what its client is told instead.
-    fn find(
-        &self,
-        target: &str,
-        arguments: usize,
-        stream_ids: &[String],
-        streaming: bool,
-    ) -> Result<Arc<dyn Endpoint>, String> {
-        let failed = format!("Failed to invoke '{target}' due to an error on the server.");
-        let Some(endpoint) = self.shared.methods.get(&target.to_lowercase()) else {
-            return Err(format!("{failed} HubException: Method does not exist."));
-        };
-        let expected = endpoint.client_arguments();
-        if arguments != expected {
-            let why = format!(
-                "{failed} InvalidDataException: Invocation provides {arguments} argument(s) but target expects {expected}."
-            );
-            return Err(if self.shared.options.enable_detailed_errors {
-                why
-            } else {
-                failed
-            });
-        }
-        if streaming {
-            return Err(format!(
-                "The client attempted to invoke the non-streaming '{target}' method with a streaming invocation."
-            ));
-        }
-        if !stream_ids.is_empty() {
-            return Err(format!(
-                "An unexpected error occurred invoking '{target}' on the server. HubException: Client sent {} stream(s), Hub method expects 0.",
-                stream_ids.len()
-            ));
-        }
-        Ok(endpoint.clone())
-    }
-
-    /// Runs a method. One that panics harms nobody but its caller.
-    fn call(
-        &self,
-        endpoint: Arc<dyn Endpoint>,
-        context: Context,
-        arguments: Vec<Value>,
-    ) -> impl Future<Output = Result<Value, Failure>> + Send + use<> {
-        let call = endpoint.invoke(Call::new(context, arguments), self.protocol);
-        async move {
-            match AssertUnwindSafe(call).catch_unwind().await {
-                Ok(result) => result.map_err(Failure::Error),
-                Err(_) => Err(Failure::Panic),
-            }
-        }
-    }
-
-    fn complete(&self, id: Option<&str>, outcome: &Outcome) {
-        if let Some(id) = id {
-            self.connection.push(self.protocol.completion(id, outcome));
-        }
-    }
-
-    /// Waits until no invocation is running.
-    async fn idle(&self) {
-        let all = self
-            .shared
-            .options
-            .maximum_parallel_invocations_per_client
-            .min(Semaphore::MAX_PERMITS);
-        let all = u32::try_from(all).unwrap_or(u32::MAX);
-        let _ = self.slots.acquire_many(all).await;
     }
 
     fn broken(&self, error: ProtocolError) -> End {
@@ -441,58 +328,8 @@ impl Session {
     }
 }
 
-/// Why a method gave no result.
-#[derive(Debug)]
-enum Failure {
-    Error(InvokeError),
-    /// The panic's message is in the log; the runtime's hook has put it there.
-    Panic,
-}
-
-impl Failure {
-    fn of_invocation(&self, target: &str, detailed: bool) -> String {
-        match self {
-            Self::Error(InvokeError::Bind) => {
-                let text = format!("Failed to invoke '{target}' due to an error on the server.");
-                if detailed {
-                    format!("{text} InvalidDataException: {self}")
-                } else {
-                    text
-                }
-            }
-            _ => self.describe(
-                &format!("An unexpected error occurred invoking '{target}' on the server."),
-                detailed,
-            ),
-        }
-    }
-
-    fn describe(&self, text: &str, detailed: bool) -> String {
-        match self {
-            Self::Error(InvokeError::Failed(error)) => error.describe(text, detailed),
-            Self::Error(InvokeError::Bind) | Self::Panic => text.to_owned(),
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Error(InvokeError::Failed(error)) => error.fmt(f),
-            Self::Error(InvokeError::Bind) => f.write_str(
-                "Error binding arguments. Make sure that the types of the provided values match the types of the hub method being invoked.",
-            ),
-            Self::Panic => f.write_str("the method panicked"),
-        }
-    }
-}
-
 /// Pings the client for as long as the session lives, unless something is being written anyway.
-async fn keep_alive(
-    shared: &Shared,
-    connection: &Connection,
-    protocol: Protocol,
-) -> std::convert::Infallible {
+async fn keep_alive(shared: &Shared, connection: &Connection, protocol: Protocol) -> Infallible {
     let period = shared.options.keep_alive_interval;
     let mut tick = interval_at(Instant::now() + period, period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -42,7 +42,7 @@
 //!
 //! A request meets `route`, which answers it or attaches a `transport` to a `connection`. From then
 //! on two tasks serve the client: the transport, which carries bytes, and `dispatch`, which reads
-//! messages out of them with a `protocol` and runs each invocation through `method`. What is sent
+//! messages out of them with a `protocol` and has `invocation` run each call through `method`. What is sent
 //! to clients goes through `lifetime`: out on the backplane, and from there into the queue of every
 //! connection that it is for. No task waits for another client than its own.
 
@@ -55,6 +55,7 @@ mod error;
 #[expect(clippy::module_inception, reason = "it is the hub")]
 mod hub;
 mod id;
+mod invocation;
 mod lifetime;
 mod method;
 mod negotiate;

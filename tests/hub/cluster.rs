@@ -11,18 +11,54 @@ use crate::{
     node::{Node, memory},
 };
 
+macro_rules! on_every_backplane {
+    ($($test:ident,)*) => {
+        mod over_memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::node::memory()).await;
+            })*
+        }
+
+        /// They need a Redis on its usual port.
+        #[cfg(feature = "redis")]
+        mod over_redis {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::node::redis()).await;
+            })*
+        }
+    };
+}
+
+on_every_backplane! {
+    all_are_all_clients_of_all_nodes,
+    others_are_all_but_the_caller,
+    the_caller_is_the_caller_alone,
+    a_connection_is_reached_on_whatever_node_it_is,
+    a_connection_that_does_not_exist_is_nobody,
+    a_group_spans_nodes,
+    a_join_is_effective_when_it_returns,
+    joining_twice_is_joining_once_and_so_is_leaving,
+    who_has_left_a_group_gets_nothing_more,
+    a_group_can_be_founded_again_after_its_last_member_left,
+    everybody_sees_one_order,
+    a_send_that_the_backplane_cannot_store_fails_the_method,
+    a_group_that_cannot_be_a_topic_fails_the_method,
+    hubs_of_different_names_do_not_meet,
+}
+
 struct Cluster {
     nodes: [Node; 2],
 }
 
 impl Cluster {
-    async fn start() -> Self {
-        let url = memory();
+    async fn start(url: &str) -> Self {
         let options = HubOptions::new;
         Self {
             nodes: [
-                Node::on(&url, options()).await,
-                Node::on(&url, options()).await,
+                Node::on(url, options()).await,
+                Node::on(url, options()).await,
             ],
         }
     }
@@ -54,18 +90,16 @@ fn message(text: &str) -> (String, Value) {
     ("message".to_owned(), json!([text]))
 }
 
-#[tokio::test]
-async fn all_are_all_clients_of_all_nodes() {
-    let cluster = Cluster::start().await;
+async fn all_are_all_clients_of_all_nodes(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     tell(&mut a, "TellAll", json!(["hello"])).await;
     assert_eq!(a.event().await, message("hello"));
     assert_eq!(b.event().await, message("hello"));
 }
 
-#[tokio::test]
-async fn others_are_all_but_the_caller() {
-    let cluster = Cluster::start().await;
+async fn others_are_all_but_the_caller(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     tell(&mut a, "TellOthers", json!(["others"])).await;
     // It travels the same way, so it would have come after the first one.
@@ -75,9 +109,8 @@ async fn others_are_all_but_the_caller() {
     assert_eq!(b.event().await, message("all"));
 }
 
-#[tokio::test]
-async fn the_caller_is_the_caller_alone() {
-    let cluster = Cluster::start().await;
+async fn the_caller_is_the_caller_alone(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     tell(&mut a, "TellCaller", json!(["caller"])).await;
     assert_eq!(a.event().await, message("caller"));
@@ -85,9 +118,8 @@ async fn the_caller_is_the_caller_alone() {
     assert_eq!(b.event().await, message("all"));
 }
 
-#[tokio::test]
-async fn a_connection_is_reached_on_whatever_node_it_is() {
-    let cluster = Cluster::start().await;
+async fn a_connection_is_reached_on_whatever_node_it_is(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     let (a_id, b_id) = (id(&mut a).await, id(&mut b).await);
     tell(&mut a, "TellSome", json!([[b_id], "to b"])).await;
@@ -97,9 +129,8 @@ async fn a_connection_is_reached_on_whatever_node_it_is() {
     assert_eq!(b.event().await, message("to both"));
 }
 
-#[tokio::test]
-async fn a_connection_that_does_not_exist_is_nobody() {
-    let cluster = Cluster::start().await;
+async fn a_connection_that_does_not_exist_is_nobody(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     let b_id = id(&mut b).await;
     drop(b);
@@ -108,9 +139,8 @@ async fn a_connection_that_does_not_exist_is_nobody() {
     }
 }
 
-#[tokio::test]
-async fn a_group_spans_nodes() {
-    let cluster = Cluster::start().await;
+async fn a_group_spans_nodes(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     let mut outsider = cluster.nodes[1].client().await;
     call(&mut a, "Join", json!(["room"])).await;
@@ -128,9 +158,8 @@ async fn a_group_spans_nodes() {
     assert_eq!(outsider.event().await, message("to all"));
 }
 
-#[tokio::test]
-async fn a_join_is_effective_when_it_returns() {
-    let cluster = Cluster::start().await;
+async fn a_join_is_effective_when_it_returns(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     for n in 0..50 {
         let group = format!("room/{n}");
@@ -140,9 +169,8 @@ async fn a_join_is_effective_when_it_returns() {
     }
 }
 
-#[tokio::test]
-async fn joining_twice_is_joining_once_and_so_is_leaving() {
-    let cluster = Cluster::start().await;
+async fn joining_twice_is_joining_once_and_so_is_leaving(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     for _ in 0..2 {
         call(&mut a, "Join", json!(["room"])).await;
@@ -156,9 +184,8 @@ async fn joining_twice_is_joining_once_and_so_is_leaving() {
     }
 }
 
-#[tokio::test]
-async fn who_has_left_a_group_gets_nothing_more() {
-    let cluster = Cluster::start().await;
+async fn who_has_left_a_group_gets_nothing_more(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     let mut stays = cluster.nodes[0].client().await;
     for client in [&mut a, &mut stays] {
@@ -172,9 +199,8 @@ async fn who_has_left_a_group_gets_nothing_more() {
     assert_eq!(a.receive().await["invocationId"], "fence");
 }
 
-#[tokio::test]
-async fn a_group_can_be_founded_again_after_its_last_member_left() {
-    let cluster = Cluster::start().await;
+async fn a_group_can_be_founded_again_after_its_last_member_left(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     for n in 0..20 {
         call(&mut a, "Join", json!(["room"])).await;
@@ -184,10 +210,9 @@ async fn a_group_can_be_founded_again_after_its_last_member_left() {
     }
 }
 
-#[tokio::test]
-async fn everybody_sees_one_order() {
+async fn everybody_sees_one_order(url: String) {
     const EACH: usize = 200;
-    let cluster = Cluster::start().await;
+    let cluster = Cluster::start(&url).await;
     let (mut a, mut b) = cluster.pair().await;
     let (a_side, b_side) = (
         cluster.nodes[0].hub.context(),
@@ -220,9 +245,8 @@ async fn everybody_sees_one_order() {
     assert!(of_a.eq(&in_order));
 }
 
-#[tokio::test]
-async fn a_send_that_the_backplane_cannot_store_fails_the_method() {
-    let cluster = Cluster::start().await;
+async fn a_send_that_the_backplane_cannot_store_fails_the_method(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, _b) = cluster.pair().await;
     cluster.nodes[0]
         .backplane
@@ -243,9 +267,8 @@ async fn a_send_that_the_backplane_cannot_store_fails_the_method() {
     call(&mut a, "TellCaller", json!(["still here"])).await;
 }
 
-#[tokio::test]
-async fn a_group_that_cannot_be_a_topic_fails_the_method() {
-    let cluster = Cluster::start().await;
+async fn a_group_that_cannot_be_a_topic_fails_the_method(url: String) {
+    let cluster = Cluster::start(&url).await;
     let (mut a, _b) = cluster.pair().await;
     for name in [String::new(), "x".repeat(300)] {
         assert!(a.call("Join", json!([name])).await["error"].is_string());
@@ -253,10 +276,8 @@ async fn a_group_that_cannot_be_a_topic_fails_the_method() {
     }
 }
 
-#[tokio::test]
-async fn hubs_of_different_names_do_not_meet() {
+async fn hubs_of_different_names_do_not_meet(url: String) {
     struct Other;
-    let url = memory();
     let node = Node::on(&url, HubOptions::new()).await;
     let other = Hub::builder(Other).build(&node.backplane).await.unwrap();
     let mut client = node.client().await;

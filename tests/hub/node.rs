@@ -24,13 +24,19 @@ use tokio::{
 
 use crate::client::Client;
 
-/// A namespace that no other test in this process uses.
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// A backplane in this process that no other test uses.
 pub(crate) fn memory() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "memory:?namespace=hub-{}",
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("memory:?namespace=hub-{number}")
+}
+
+/// The same on the machine's Redis.
+#[cfg(feature = "redis")]
+pub(crate) fn redis() -> String {
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("redis://127.0.0.1/?namespace=hub-{process}-{number}")
 }
 
 /// The hub under test. What it does is recorded.
