@@ -5,6 +5,8 @@
 mod bench;
 mod output;
 mod publish;
+#[cfg(feature = "hub")]
+mod serve;
 mod tail;
 
 use std::{
@@ -29,6 +31,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "hub")]
+    Serve(serve::Args),
     Publish(publish::Args),
     Tail(tail::Args),
     #[cfg(any(feature = "memory", feature = "redis"))]
@@ -56,6 +60,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new()?;
     let code = runtime.block_on(async {
         match command {
+            #[cfg(feature = "hub")]
+            Command::Serve(args) => serve::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Tail(args) => tail::run(args).await,
             #[cfg(any(feature = "memory", feature = "redis"))]

@@ -75,7 +75,9 @@ async fn node(
         let _ = stopping.wait_for(|stop| *stop).await;
         hub.close(CLOSE_TIMEOUT).await;
     };
-    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    axum::serve(listener, app)
+        .with_graceful_shutdown(stopped)
+        .await?;
     backplane.close(CLOSE_TIMEOUT).await?;
     Ok(())
 }

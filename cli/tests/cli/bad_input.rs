@@ -7,7 +7,8 @@ const SECRET: &str = "hunter2";
 #[track_caller]
 fn serve_refused(url: &str, why: &str) {
     if cfg!(feature = "hub") {
-        refused(&["serve", "--listen", "127.0.0.1:0", "--backplane", url], 1, why);
+        let args = ["serve", "--listen", "127.0.0.1:0", "--backplane", url];
+        refused(&args, 1, why);
     }
 }
 
@@ -52,11 +53,7 @@ fn urls() {
         refused(&["tail", url, "topic"], 1, why);
         refused(&["bench", url], 1, why);
         refused(&["check", url], 1, why);
-        refused(
-            &["serve", "--listen", "127.0.0.1:0", "--backplane", url],
-            1,
-            why,
-        );
+        serve_refused(url, why);
     }
 }
 
@@ -157,10 +154,6 @@ fn a_broker_that_refuses_or_is_not_there() {
         refused(&["tail", url, "topic"], 1, why);
         refused(&["check", url], 1, why);
         refused(&["bench", url], 1, why);
-        refused(
-            &["serve", "--listen", "127.0.0.1:0", "--backplane", url],
-            1,
-            why,
-        );
+        serve_refused(url, why);
     }
 }
