@@ -4,14 +4,14 @@ use std::{
     io::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use redis::{RedisWrite, Value, aio::MultiplexedConnection};
-use scaleout_core::{Appended, EncodedFrame, Epoch, Error, ErrorKind, Position, Result};
+use scaleout_core::{Appended, EncodedFrame, Epoch, Error, ErrorKind, Position, Result, Sequence};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
@@ -21,11 +21,11 @@ use crate::{
     config::Config,
     connection::Run,
     error::{lost, nonsense, of_client, of_server, timed_out},
-    hints::{Hint, Hints},
+    hints::Hints,
     keys::Key,
-    link::Pulse,
+    link::{Link, Pulse},
     script::APPEND,
-    wire,
+    wire::{self, Mark, State},
 };
 
 /// Calls of the script in flight. Two keep the server busy while the answers of the last one are
@@ -50,18 +50,37 @@ pub(crate) struct Append {
     pub(crate) reply: oneshot::Sender<Result<Appended>>,
 }
 
-/// Sends what is queued, until the queue's other end is dropped.
+/// Calls the script.
 pub(crate) struct Writer {
-    pub(crate) config: Arc<Config>,
-    pub(crate) connection: MultiplexedConnection,
-    pub(crate) run: Run,
-    pub(crate) pulse: Arc<Pulse>,
-    pub(crate) hints: Arc<Hints>,
-    pub(crate) dice: Dice,
+    config: Arc<Config>,
+    connection: MultiplexedConnection,
+    run: Run,
+    pulse: Arc<Pulse>,
+    hints: Arc<Hints>,
+    dice: Dice,
+    in_flight: AtomicUsize,
 }
 
 impl Writer {
-    pub(crate) async fn work(self, mut queue: mpsc::UnboundedReceiver<Append>) {
+    pub(crate) fn new(config: Arc<Config>, link: &Link, hints: Arc<Hints>) -> Self {
+        Self {
+            config,
+            connection: link.connection.clone(),
+            run: link.run,
+            pulse: link.pulse.clone(),
+            hints,
+            dice: Dice::new(),
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether nothing is in flight, so that a frame need not wait to be sent with others.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0
+    }
+
+    /// Sends what is queued, until the queue's other end is dropped.
+    pub(crate) async fn work(&self, mut queue: mpsc::UnboundedReceiver<Append>) {
         let mut in_flight = FuturesUnordered::new();
         let mut waiting = Vec::with_capacity(BATCH_FRAMES);
         loop {
@@ -81,7 +100,10 @@ impl Writer {
         }
     }
 
-    async fn send(&self, mut batch: Vec<Append>) {
+    /// Sends frames, and answers those who wait for them. When it is dropped, the frames may have
+    /// been stored or not.
+    pub(crate) async fn send(&self, mut batch: Vec<Append>) {
+        let _in_flight = InFlight::new(&self.in_flight);
         // Nobody waits for these any more, and they were never sent.
         batch.retain(|append| !append.reply.is_closed());
         if batch.is_empty() {
@@ -107,16 +129,19 @@ impl Writer {
         if !self.pulse.is_alive() {
             return Err((batch, lost()));
         }
-        let hints = self.hints.of(batch.iter().map(|append| &append.key));
         let settings = self.settings(&batch);
+        let mut guesses = self.hints.of(batch.iter().map(|append| &append.key));
+        for (guess, append) in guesses.iter_mut().zip(&batch) {
+            *guess = guess.filter(|state| state.admits(settings.mark, &append.frame));
+        }
         let mut connection = self.connection.clone();
         let answer = APPEND.run(&mut connection, |command| {
-            write_arguments(command, &settings, &batch, &hints);
+            write_arguments(command, &settings, &batch, &guesses);
         });
         let error = match timeout(self.config.request_timeout, answer).await {
             Ok(Ok(Value::Array(answers))) if answers.len() == batch.len() => {
                 self.pulse.beat();
-                self.hand_out(batch, answers);
+                self.hand_out(settings.mark, batch, answers, &guesses);
                 return Ok(());
             }
             // It did not begin to run.
@@ -138,7 +163,7 @@ impl Writer {
             append.frame.bytes().len() as f64 * WEIGHINGS / config.retention_bytes as f64
         };
         Settings {
-            epoch: Epoch::random(),
+            fresh: Epoch::random(),
             mark: mark(self.run, config.idle_expiry, SystemTime::now()),
             expiry: expiry(config.idle_expiry),
             trim: match exact {
@@ -155,13 +180,18 @@ impl Writer {
         }
     }
 
-    fn hand_out(&self, batch: Vec<Append>, answers: Vec<Value>) {
+    fn hand_out(
+        &self,
+        mark: Mark,
+        batch: Vec<Append>,
+        answers: Vec<Value>,
+        guesses: &[Option<State>],
+    ) {
         let mut learnt = Vec::with_capacity(batch.len());
-        for (append, answer) in batch.into_iter().zip(answers) {
-            let outcome = self.read_answer(answer);
-            if let Ok(Appended { first: Some(first) }) = &outcome {
-                let next = first.sequence.plus(append.frame.len().into());
-                learnt.push((append.key, (first.epoch, next)));
+        for ((append, answer), guess) in batch.into_iter().zip(answers).zip(guesses) {
+            let outcome = self.read_answer(answer, guess.as_ref());
+            if let Ok(Appended { first: Some(first) }) = outcome {
+                learnt.push((append.key, State::after(mark, first, &append.frame)));
             }
             // Whoever asked may have stopped waiting.
             let _ = append.reply.send(outcome);
@@ -169,20 +199,23 @@ impl Writer {
         self.hints.learn(learnt.into_iter());
     }
 
-    fn read_answer(&self, answer: Value) -> Result<Appended> {
-        match answer {
-            Value::BulkString(state) => {
-                let (epoch, first) = wire::read_state(&state)
-                    .ok_or_else(|| nonsense("EVALSHA").with_unknown_outcome())?;
+    fn read_answer(&self, answer: Value, guess: Option<&State>) -> Result<Appended> {
+        let nonsense = || nonsense("EVALSHA").with_unknown_outcome();
+        match (answer, guess) {
+            (Value::Int(1), Some(guess)) => Ok(Appended {
+                first: Some(guess.next()),
+            }),
+            (Value::BulkString(position), _) => {
+                let (epoch, first) = wire::read_position(&position).ok_or_else(nonsense)?;
                 Ok(Appended {
                     first: first.map(|first| Position::new(epoch, first)),
                 })
             }
-            Value::ServerError(error) if error.code() == "STORED" => {
+            (Value::ServerError(error), _) if error.code() == "STORED" => {
                 Err(self.of_server(&error).with_unknown_outcome())
             }
-            Value::ServerError(error) => Err(self.of_server(&error)),
-            _ => Err(nonsense("EVALSHA").with_unknown_outcome()),
+            (Value::ServerError(error), _) => Err(self.of_server(&error)),
+            _ => Err(nonsense()),
         }
     }
 
@@ -195,9 +228,25 @@ impl Writer {
     }
 }
 
+/// Counts a call as long as it lives.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl<'a> InFlight<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Settings {
-    epoch: Epoch,
-    mark: Vec<u8>,
+    mark: Mark,
+    fresh: Epoch,
     expiry: u128,
     trim: &'static str,
     keep: usize,
@@ -209,16 +258,20 @@ fn write_arguments(
     command: &mut redis::Cmd,
     settings: &Settings,
     batch: &[Append],
-    hints: &[Option<Hint>],
+    guesses: &[Option<State>],
 ) {
-    let bytes = batch
-        .iter()
-        .map(|append| append.frame.bytes().len() + 2 * append.key.meta().len());
-    command.reserve_space_for_args(
-        bytes
-            .chain([160; 8])
-            .chain(batch.iter().flat_map(|_| [20; 8])),
-    );
+    let sizes = batch.iter().flat_map(|append| {
+        let name = append.key.meta().len();
+        [
+            name,
+            name + 2,
+            64,
+            64,
+            20,
+            append.frame.bytes().len() + wire::HEADER,
+        ]
+    });
+    command.reserve_space_for_args(sizes.chain([20; 7]));
     command.arg(2 * batch.len());
     for append in batch {
         let meta = append.key.meta();
@@ -226,31 +279,26 @@ fn write_arguments(
         write_parts(command, &[meta.as_bytes(), Key::STREAM.as_bytes()]);
     }
     command
-        .arg(&settings.epoch.get().to_be_bytes())
-        .arg(&settings.mark)
+        .arg(&settings.fresh.get().to_be_bytes())
         .arg(settings.expiry.to_string())
         .arg(settings.trim)
         .arg(settings.keep)
         .arg(settings.weigh)
         .arg(settings.keep_bytes);
-    for (append, hint) in batch.iter().zip(hints) {
+    for (append, guess) in batch.iter().zip(guesses) {
         let frame = &append.frame;
         let len = frame.len();
-        command.arg(frame.publisher().as_bytes());
-        command.write_arg_fmt(format_args!("{:020}", frame.counter()));
-        command.arg(len);
-        let Some((epoch, first)) = *hint else {
-            command.arg("").arg("").arg("").arg(&frame.bytes()[..]);
-            continue;
+        let first = match guess {
+            Some(state) => state.next(),
+            // The script fills it in.
+            None => Position::new(Epoch::new(0), Sequence::ZERO),
         };
-        let after = first.plus(len.into());
-        let state = wire::state(epoch, first);
-        command.arg(&state).arg(wire::state(epoch, after));
-        command.write_arg_fmt(format_args!("{}-{len}", after.previous()));
-        write_parts(
-            command,
-            &[&state, format!("-{len} ").as_bytes(), frame.bytes()],
-        );
+        command
+            .arg(guess.as_ref().map_or(&[][..], State::as_bytes))
+            .arg(State::after(settings.mark, first, frame).as_bytes());
+        let last = first.sequence.plus(len.into()).previous();
+        command.write_arg_fmt(format_args!("{last}-{len}"));
+        write_parts(command, &[&wire::header(first, len), frame.bytes()]);
     }
 }
 
@@ -263,13 +311,15 @@ fn write_parts(command: &mut redis::Cmd, parts: &[&[u8]]) {
 }
 
 /// Tells runs of the server apart, and slices of time, at whose borders a log's expiry is put off.
-pub(crate) fn mark(run: Run, idle_expiry: Duration, now: SystemTime) -> Vec<u8> {
+pub(crate) fn mark(run: Run, idle_expiry: Duration, now: SystemTime) -> Mark {
     let now = now
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     let slice = now.as_millis() / (idle_expiry / 8).as_millis().max(1);
-    let mut mark = run.as_bytes().to_vec();
-    mark.extend(slice.to_string().as_bytes());
+    let mut mark = [0; 12];
+    mark[..8].copy_from_slice(run.as_bytes());
+    // The low bytes are enough to tell a slice from the ones around it.
+    mark[8..].copy_from_slice(&slice.to_be_bytes()[12..]);
     mark
 }
 

@@ -6,45 +6,47 @@ use scaleout_core::{Appended, EncodedFrame, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    append::{Append, Dice, Writer},
+    append::{Append, Writer},
     config::Config,
     error::lost,
     hints::Hints,
     keys::Key,
-    link::{Link, Pulse},
+    link::Link,
     slot::Connection,
 };
 
-/// A connection with a single writer for appends: it keeps their order, and makes few large calls of
-/// many small ones.
+/// A connection with a single writer for appends: it makes few large calls of many small ones.
 pub(crate) struct Commands {
     pub(crate) link: Link,
+    writer: Arc<Writer>,
     queue: mpsc::UnboundedSender<Append>,
 }
 
 impl Commands {
     pub(crate) async fn open(config: Arc<Config>, hints: Arc<Hints>) -> Result<Self> {
-        let pulse = Arc::new(Pulse::default());
-        let link = Link::open(&config, pulse.clone(), None, |_| {}).await?;
+        let link = Link::open(&config, Arc::default(), None, |_| {}).await?;
+        let writer = Arc::new(Writer::new(config, &link, hints));
         // The core bounds it: one frame of a log is in flight.
         let (queue, waiting) = mpsc::unbounded_channel();
-        let writer = Writer {
-            config,
-            connection: link.connection.clone(),
-            run: link.run,
-            pulse,
-            hints,
-            dice: Dice::new(),
-        };
-        link.spawn(writer.work(waiting));
-        Ok(Self { link, queue })
+        link.spawn({
+            let writer = writer.clone();
+            async move { writer.work(waiting).await }
+        });
+        Ok(Self {
+            link,
+            writer,
+            queue,
+        })
     }
 
-    /// Queues a frame and waits for its receipt.
+    /// Sends a frame and waits for its receipt.
     pub(crate) async fn append(&self, key: Key, frame: EncodedFrame) -> Result<Appended> {
         let (reply, receipt) = oneshot::channel();
         let append = Append { key, frame, reply };
-        if self.queue.send(append).is_err() {
+        if self.writer.is_idle() {
+            // A lone frame is sent by who brings it: two changes of task less, there and back.
+            self.writer.send(vec![append]).await;
+        } else if self.queue.send(append).is_err() {
             return Err(lost());
         }
         // The writer answers every request unless it is stopped.

@@ -109,10 +109,11 @@ impl Reader<'_> {
             .map_err(|error| of_client(&error, config.password.as_ref()))?;
         commands.link.pulse.beat();
         let parts = self.array(answer, "EVALSHA")?;
-        let [Value::BulkString(state), Value::BulkString(oldest)] = &parts[..] else {
+        let [Value::BulkString(position), Value::BulkString(oldest)] = &parts[..] else {
             return Err(nonsense("EVALSHA"));
         };
-        let (epoch, Some(next)) = wire::read_state(state).ok_or_else(|| nonsense("EVALSHA"))?
+        let (epoch, Some(next)) =
+            wire::read_position(position).ok_or_else(|| nonsense("EVALSHA"))?
         else {
             return Err(nonsense("EVALSHA"));
         };

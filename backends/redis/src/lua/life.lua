@@ -1,17 +1,22 @@
--- Shared by the scripts: which life of a log is this?
+-- Shared by the scripts: where a log stands.
 --
--- The hash of a log has these fields:
---   s  state: epoch (16 bytes), then the next sequence in decimal
---   x  mark: the server's run (8 bytes), then the slice of time of its last expiry update
---   a publisher's id (16 bytes): counter of its last frame (20 digits), then that frame's sequence
+-- The hash of a log has a field `s`, its state, 64 bytes, numbers big-endian:
+--   1   mark: the server's run (8 bytes) and the slice of time when the expiry was put off (4)
+--   13  epoch (16)
+--   29  who published the last frame (16; zeros: nobody yet)
+--   45  that frame's counter (8)
+--   53  the sequence that comes next (8)
+--   61  how many messages that frame holds (4)
+-- and for every other publisher a field of its id: its last frame's counter (8) and sequence (8).
 local call, sub = redis.call, string.sub
+local pack, unpack_number = struct.pack, struct.unpack
 
--- The state of a log whose mark is not the present one. A log that has no state, or has it from
+-- The state, for one whose mark is not the present one. A log that has no state, or has it from
 -- another run of the server, begins a new life: after a restart or a failover nobody knows whether
 -- the data is all there, and a number must never be given twice.
-local function revive(meta, stream, state, found, mark, fresh)
-  if state and found and sub(found, 1, 8) == sub(mark, 1, 8) then
-    return state, false
+local function revive(meta, stream, state, mark, fresh)
+  if state and sub(state, 1, 8) == sub(mark, 1, 8) then
+    return mark .. sub(state, 13)
   end
   if state then
     call('UNLINK', meta)
@@ -19,6 +24,6 @@ local function revive(meta, stream, state, found, mark, fresh)
   if call('EXISTS', stream) == 1 then
     call('UNLINK', stream)
   end
-  return fresh .. '1', true
+  return mark .. fresh .. string.rep('\0', 24) .. pack('>I8', 1) .. pack('>I4', 0)
 end
 

@@ -3,16 +3,15 @@
 -- KEYS  the log's hash, its stream
 -- ARGV  epoch for a log that begins, mark, expiry in ms
 --
--- Answers with the state and the id of the stream's oldest entry, '' if there is none.
+-- Answers with epoch and next sequence, and the id of the stream's oldest entry, '' if there is none.
 local meta, stream = KEYS[1], KEYS[2]
 local fresh, mark, ttl = ARGV[1], ARGV[2], ARGV[3]
-local found = call('HMGET', meta, 's', 'x')
-local state = found[1]
-if found[2] ~= mark then
-  state = revive(meta, stream, state, found[2], mark, fresh)
-  call('HSET', meta, 's', state, 'x', mark)
+local state = call('HGET', meta, 's')
+if not state or sub(state, 1, 12) ~= mark then
+  state = revive(meta, stream, state, mark, fresh)
+  call('HSET', meta, 's', state)
   call('PEXPIRE', meta, ttl)
   call('PEXPIRE', stream, ttl)
 end
 local oldest = call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
-return { state, oldest and oldest[1] or '' }
+return { sub(state, 13, 28) .. sub(state, 53, 60), oldest and oldest[1] or '' }
