@@ -86,9 +86,6 @@ async fn compare<B: Bare>(bare: &B, args: &Args) -> anyhow::Result<ExitCode> {
         subscribers: args.subscribers as usize,
     };
 
-    if cfg!(debug_assertions) {
-        warn("this is a debug build; for figures that mean something, build with --release");
-    }
     // First, while nothing that was freed can hide what a topic needs.
     say("memory of idle topics");
     let bytes_per_idle_topic = memory::bytes_per_idle_topic(&args.url, &name).await?;
@@ -127,6 +124,9 @@ async fn compare<B: Bare>(bare: &B, args: &Args) -> anyhow::Result<ExitCode> {
     let latency = latency::measure(&args.url, bare, &format!("{name}/latency"), &load).await?;
     say("");
 
+    if cfg!(debug_assertions) {
+        warn("this is a debug build; for figures that mean something, build with --release");
+    }
     let report = Report::new::<B>(
         args,
         &throughput,

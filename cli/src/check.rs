@@ -37,7 +37,9 @@ struct Summary<'a> {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let target = UrlTarget::new(args.url, scaleout::connector);
+    // All backends that retain by number of frames call the option so.
+    let target = UrlTarget::new(args.url, scaleout::connector)
+        .with_retention(|frames| vec![("retention_frames".to_owned(), frames.to_string())]);
     let mut suite = Suite::new(target).class(Class::Shared);
     if io::stderr().is_terminal() {
         suite = suite.on_progress(progress);
@@ -67,7 +69,13 @@ fn progress(outcome: &Outcome) {
         Verdict::NotApplicable => "not applicable".to_owned(),
         other => format!("{other:?}"),
     };
-    let _ = writeln!(io::stderr(), "{} {}: {}", case.id, case.title, printable(&verdict));
+    let _ = writeln!(
+        io::stderr(),
+        "{} {}: {}",
+        case.id,
+        case.title,
+        printable(&verdict)
+    );
 }
 
 fn summary(report: &Report) -> Summary<'_> {

@@ -3,6 +3,7 @@
 
 #[cfg(any(feature = "memory", feature = "redis"))]
 mod bench;
+mod check;
 mod output;
 mod publish;
 #[cfg(feature = "hub")]
@@ -35,6 +36,7 @@ enum Command {
     Serve(serve::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Check(check::Args),
     #[cfg(any(feature = "memory", feature = "redis"))]
     Bench(bench::Args),
 }
@@ -64,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Command::Serve(args) => serve::run(args).await,
             Command::Publish(args) => publish::run(args).await,
             Command::Tail(args) => tail::run(args).await,
+            Command::Check(args) => check::run(args).await,
             #[cfg(any(feature = "memory", feature = "redis"))]
             Command::Bench(args) => bench::run(args).await,
         }

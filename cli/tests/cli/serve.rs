@@ -66,12 +66,13 @@ fn garbage_on_the_web_socket_ends_that_connection_and_no_other() {
         "GET /chat HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    // Masked text frames (with a mask of zeros), an unmasked frame, and no frame at all.
+    // With a mask of zeros: text that is no text, JSON that is no JSON, an opcode that is none, and
+    // what is no frame at all.
     let handshake = b"\x81\xa0\0\0\0\0{\"protocol\":\"json\",\"version\":1}\x1e";
     let garbage: [&[&[u8]]; 4] = [
         &[b"\x81\x84\0\0\0\0\xff\xfe\xfd\xfc"],
         &[handshake, b"\x81\x89\0\0\0\0{\"type\":\x1e"],
-        &[handshake, b"\x01\x05hello"],
+        &[handshake, b"\x83\x81\0\0\0\0x"],
         &[b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"],
     ];
     for frames in garbage {
