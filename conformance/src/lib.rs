@@ -46,6 +46,7 @@ pub mod libtest;
 mod limits;
 pub mod mutants;
 mod node;
+pub mod proxy;
 mod relay;
 mod report;
 mod rng;
