@@ -178,18 +178,32 @@ pub enum Need {
     DeleteLog,
     /// [`Admin::subscriptions`](crate::Admin::subscriptions)
     Subscriptions,
-    /// [`Admin::kick`](crate::Admin::kick)
-    Kick,
+    /// [`Admin::evict`](crate::Admin::evict)
+    Evict,
     /// [`Target::addr`](crate::Target::addr): the broker is reached over TCP.
     Proxy,
-    /// [`Target::broker`](crate::Target::broker): a broker of its own.
+    /// [`Target::broker`](crate::Target::broker): a broker process of its own, which can be ended,
+    /// stopped and started again.
     Broker,
-    /// A broker of its own that can be wiped: [`Broker::wipe`](crate::Broker::wipe).
+    /// A broker process of its own whose data survive it: [`Setup::durable`](crate::Setup::durable)
+    /// and [`Setup::persistent`](crate::Setup::persistent).
+    Durable,
+    /// A broker of its own that can be wiped while it runs: [`Broker::wipe`](crate::Broker::wipe).
     Wipe,
-    /// A broker of its own whose data can be put back: [`Broker::snapshot`](crate::Broker::snapshot).
+    /// A persistent broker of its own whose data can be put back:
+    /// [`Broker::snapshot`](crate::Broker::snapshot).
     Snapshot,
-    /// A broker of its own with a password: [`Broker::password`](crate::Broker::password).
+    /// A broker of its own with a password: [`Broker::password`](crate::Broker::password) and
+    /// [`Broker::revoke`](crate::Broker::revoke).
     Password,
+    /// A broker of its own that can run out of memory: [`Broker::fill`](crate::Broker::fill).
+    Fill,
+    /// A broker of its own that can throw its clients out: [`Broker::kick`](crate::Broker::kick).
+    Kick,
+    /// A broker of its own that can forbid things:
+    /// [`Broker::restricted`](crate::Broker::restricted) and
+    /// [`Broker::read_only`](crate::Broker::read_only).
+    Acl,
 }
 
 impl Need {
@@ -201,12 +215,16 @@ impl Need {
             Self::TrimToEmpty => "a log cannot be emptied from here",
             Self::DeleteLog => "a log cannot be deleted from here",
             Self::Subscriptions => "subscriptions at the broker cannot be counted from here",
-            Self::Kick => "the broker cannot be told to disconnect a client from here",
+            Self::Evict => "the broker cannot be made to throw data away from here",
             Self::Proxy => "the broker is not reached over TCP",
-            Self::Broker => "no broker of its own can be started here",
+            Self::Broker => "no broker process of its own can be started here",
+            Self::Durable => "no broker whose data survive its process can be started here",
             Self::Wipe => "no broker that can be wiped can be started here",
             Self::Snapshot => "no broker whose data can be put back can be started here",
             Self::Password => "no broker with a password can be started here",
+            Self::Fill => "no broker that can run out of memory can be started here",
+            Self::Kick => "no broker that can throw clients out can be started here",
+            Self::Acl => "no broker that can forbid things can be started here",
         }
     }
 }

@@ -16,7 +16,7 @@ use scaleout_core::{
 use tokio::time::Instant;
 
 use crate::{
-    Admin, Bare, Broker, Case, Failure, Limits, Node, Rng, Target, target::not_offered, url,
+    Admin, Bare, Broker, Case, Failure, Limits, Node, Rng, Setup, Target, target::not_offered, url,
 };
 
 /// How long closing what a case opened may take.
@@ -86,8 +86,8 @@ impl Ctx {
     }
 
     /// Starts a broker that this case owns. Nodes reach it with [`Open::at`].
-    pub async fn broker(&self) -> Result<Box<dyn Broker>, Failure> {
-        let start = self.0.target.broker();
+    pub async fn broker(&self, setup: Setup) -> Result<Box<dyn Broker>, Failure> {
+        let start = self.0.target.broker(setup);
         Ok(self.0.limits.within("start a broker", start).await??)
     }
 

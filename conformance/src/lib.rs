@@ -35,7 +35,7 @@
 //! how cases are run; `checker` judges recorded histories; `proxy` breaks connections.
 
 mod bare;
-mod broker;
+pub mod broker;
 mod case;
 pub mod cases;
 pub mod checker;
@@ -60,7 +60,7 @@ use std::{future::Future, pin::Pin};
 
 pub use self::{
     bare::{Bare, BarePublisher, frame},
-    broker::Broker,
+    broker::{Broker, Setup},
     case::{Case, Claim, Class, Level, Need, Run},
     ctx::{Ctx, Open},
     failure::{Failure, ResultExt},

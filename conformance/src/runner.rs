@@ -57,11 +57,16 @@ pub(crate) fn excused(
             Need::Claim(claim) if claim.holds(capabilities) => true,
             Need::Claim(_) => return Some(Verdict::NotApplicable),
             Need::RetentionFrames => target.retention_frames(1).is_some(),
-            Need::TrimToEmpty | Need::DeleteLog | Need::Subscriptions | Need::Kick => admin(need),
+            Need::TrimToEmpty | Need::DeleteLog | Need::Subscriptions | Need::Evict => admin(need),
             Need::Proxy => target.addr().is_some(),
-            Need::Broker | Need::Wipe | Need::Snapshot | Need::Password => {
-                target.offers_broker(need)
-            }
+            Need::Broker
+            | Need::Durable
+            | Need::Wipe
+            | Need::Snapshot
+            | Need::Password
+            | Need::Fill
+            | Need::Kick
+            | Need::Acl => target.offers_broker(need),
         };
         if !offered {
             return Some(Verdict::Skipped(need.missing()));

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use scaleout_core::{Connector, Error, ErrorKind, LogName, Namespace, Result};
 
-use crate::{BoxFuture, Broker, Layer, Need, url};
+use crate::{BoxFuture, Broker, Layer, Need, Setup, url};
 
 /// Query parameters of a URL: names and values, which need no escaping.
 pub type Params = Vec<(String, String)>;
@@ -43,14 +43,15 @@ pub trait Target: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether [`broker`](Self::broker) can start one with the properties that `need` asks for
-    /// ([`Need::Broker`], [`Need::Wipe`], [`Need::Snapshot`], [`Need::Password`]). Must not start it.
+    /// ([`Need::Broker`] and those that follow it). Must not start it.
     fn offers_broker(&self, need: Need) -> bool {
         let _ = need;
         false
     }
 
     /// Starts a broker that the caller owns.
-    fn broker(&self) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+    fn broker(&self, setup: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+        let _ = setup;
         Box::pin(std::future::ready(Err(not_offered("a broker of its own"))))
     }
 
@@ -64,7 +65,7 @@ pub trait Target: fmt::Debug + Send + Sync + 'static {
 /// broker can tell.
 pub trait Admin: Send + Sync {
     /// Which of the operations work ([`Need::TrimToEmpty`], [`Need::DeleteLog`],
-    /// [`Need::Subscriptions`], [`Need::Kick`]). The others are not called.
+    /// [`Need::Subscriptions`], [`Need::Evict`]). The others are not called.
     fn offers(&self, need: Need) -> bool;
 
     /// Drops every frame of a log, and leaves the log: its epoch and head stay.
@@ -85,10 +86,11 @@ pub trait Admin: Send + Sync {
         Box::pin(std::future::ready(Err(not_offered("count subscriptions"))))
     }
 
-    /// Makes the broker disconnect every client that is subscribed to this log.
-    fn kick<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<()>> {
-        let _ = log;
-        Box::pin(std::future::ready(Err(not_offered("kick"))))
+    /// Throws away part `part` of what the broker keeps of a log, from 0, as a broker does that needs
+    /// the memory. Returns whether there was such a part: `false` ends the list.
+    fn evict<'a>(&'a self, log: &'a LogName, part: usize) -> BoxFuture<'a, Result<bool>> {
+        let _ = (log, part);
+        Box::pin(std::future::ready(Err(not_offered("evict"))))
     }
 
     /// Removes whatever a case left in its namespace, so that a shared broker does not fill up. The

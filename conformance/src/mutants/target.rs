@@ -2,9 +2,9 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use scaleout_core::{AnyBackend, Connector, Result};
+use scaleout_core::{AnyBackend, Connector, LogName, Result};
 
-use crate::{Admin, BoxFuture, Broker, Layer, Need, Params, Target};
+use crate::{Admin, BoxFuture, Broker, Layer, Need, Params, Setup, Target};
 
 /// Changes a backend. All backends that one [`MutantTarget`] opens go through the same one, so it may
 /// hold what they share.
@@ -81,10 +81,10 @@ impl Target for MutantTarget {
         self.inner.offers_broker(need)
     }
 
-    fn broker(&self) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+    fn broker(&self, setup: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
         Box::pin(async move {
             let broker = MutantBroker {
-                inner: self.inner.broker().await?,
+                inner: self.inner.broker(setup).await?,
                 mutate: self.mutate.clone(),
                 layer: self.layer.clone(),
             };
@@ -112,13 +112,19 @@ impl fmt::Debug for MutantBroker {
     }
 }
 
-impl Broker for MutantBroker {
-    fn target(&self) -> Arc<dyn Target> {
+impl MutantBroker {
+    fn changed(&self, inner: Arc<dyn Target>) -> Arc<dyn Target> {
         Arc::new(MutantTarget {
-            inner: self.inner.target(),
+            inner,
             mutate: self.mutate.clone(),
             layer: self.layer.clone(),
         })
+    }
+}
+
+impl Broker for MutantBroker {
+    fn target(&self) -> Arc<dyn Target> {
+        self.changed(self.inner.target())
     }
 
     fn start(&self) -> BoxFuture<'_, Result<()>> {
@@ -153,7 +159,31 @@ impl Broker for MutantBroker {
         self.inner.restore()
     }
 
+    fn fill(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.fill()
+    }
+
+    fn relieve(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.relieve()
+    }
+
+    fn revoke(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.revoke()
+    }
+
+    fn kick(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.kick()
+    }
+
     fn password(&self) -> Option<String> {
         self.inner.password()
+    }
+
+    fn restricted<'a>(&'a self, logs: &'a [LogName]) -> BoxFuture<'a, Result<Arc<dyn Target>>> {
+        Box::pin(async move { Ok(self.changed(self.inner.restricted(logs).await?)) })
+    }
+
+    fn read_only(&self) -> BoxFuture<'_, Result<Arc<dyn Target>>> {
+        Box::pin(async move { Ok(self.changed(self.inner.read_only().await?)) })
     }
 }

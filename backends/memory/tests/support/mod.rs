@@ -1,7 +1,9 @@
 //! The memory broker as the conformance suite sees it.
 
-use scaleout_conformance::{Admin, BoxFuture, Need, Params, Target};
-use scaleout_core::{Connector, LogName, Result};
+use std::sync::Arc;
+
+use scaleout_conformance::{Admin, BoxFuture, Broker, Need, Params, Setup, Target};
+use scaleout_core::{Connector, Epoch, LogName, Result};
 use scaleout_memory::{Memory, connector};
 
 /// A broker of this process, and the way past the nodes.
@@ -37,13 +39,25 @@ impl Target for MemoryTarget {
     fn admin(&self) -> Option<&dyn Admin> {
         Some(self)
     }
+
+    fn offers_broker(&self, need: Need) -> bool {
+        matches!(need, Need::Wipe | Need::Kick)
+    }
+
+    fn broker(&self, _: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+        Box::pin(async {
+            let name = format!("owned-{:x}", Epoch::random().get());
+            let broker = MemoryBroker(Arc::new(Self::new(&name)?));
+            Ok(Box::new(broker) as Box<dyn Broker>)
+        })
+    }
 }
 
 impl Admin for MemoryTarget {
     fn offers(&self, need: Need) -> bool {
         matches!(
             need,
-            Need::TrimToEmpty | Need::DeleteLog | Need::Subscriptions | Need::Kick
+            Need::TrimToEmpty | Need::DeleteLog | Need::Subscriptions | Need::Evict
         )
     }
 
@@ -65,9 +79,31 @@ impl Admin for MemoryTarget {
         Box::pin(async move { Ok(self.memory.listeners(log)) })
     }
 
-    fn kick<'a>(&'a self, _log: &'a LogName) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
-            self.memory.kick();
+    /// A log of the memory broker is one thing, and goes as a whole.
+    fn evict<'a>(&'a self, log: &'a LogName, part: usize) -> BoxFuture<'a, Result<bool>> {
+        Box::pin(async move { Ok(part == 0 && self.memory.delete(log)) })
+    }
+}
+
+/// A broker of a name that nobody else uses. It has no process that could end.
+#[derive(Debug)]
+struct MemoryBroker(Arc<MemoryTarget>);
+
+impl Broker for MemoryBroker {
+    fn target(&self) -> Arc<dyn Target> {
+        self.0.clone()
+    }
+
+    fn wipe(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            self.0.memory.wipe();
+            Ok(())
+        })
+    }
+
+    fn kick(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async {
+            self.0.memory.kick();
             Ok(())
         })
     }
