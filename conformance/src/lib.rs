@@ -36,6 +36,7 @@
 
 mod bare;
 pub mod broker;
+mod capture;
 mod case;
 pub mod cases;
 pub mod checker;

@@ -1,22 +1,33 @@
 //! All cases, a list for each idea.
 
+mod access;
 mod batches;
 mod cancel;
 mod common;
+mod connection;
 mod dedup;
+mod dropped;
+mod exhausted;
 mod gaps;
 mod history;
 mod live;
+mod lives;
+mod load;
 mod meta;
 mod metered;
 mod model;
 mod names;
 mod order;
+mod outage;
 mod payloads;
+mod proxied;
 mod receipts;
+mod replies;
+mod restart;
 mod retention;
 mod shutdown;
 mod slow;
+mod storm;
 mod unsubscribe;
 mod workload;
 
@@ -30,14 +41,23 @@ const LISTS: &[&[Case]] = &[
     live::CASES,
     history::CASES,
     gaps::CASES,
+    lives::CASES,
     dedup::CASES,
+    replies::CASES,
     order::CASES,
     model::CASES,
+    storm::CASES,
     slow::CASES,
+    connection::CASES,
+    outage::CASES,
+    restart::CASES,
+    access::CASES,
     unsubscribe::CASES,
     shutdown::CASES,
     cancel::CASES,
+    dropped::CASES,
     retention::CASES,
+    exhausted::CASES,
     meta::CASES,
 ];
 

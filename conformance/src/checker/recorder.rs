@@ -5,6 +5,7 @@ use std::{
 
 use bytes::Bytes;
 use scaleout_core::{Event, Head, Outcome, Position, Receipt, Result, Sequence, Start, Topic};
+use tokio::sync::watch;
 
 use super::{
     Ending, Final, History, Observation, Publish, Read, Subscriber, SubscriberStart, Value,
@@ -36,6 +37,7 @@ struct Shared {
     run: u64,
     began: Instant,
     state: Mutex<State>,
+    acknowledged: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +54,7 @@ impl Recorder {
                 run,
                 began: Instant::now(),
                 state: Mutex::default(),
+                acknowledged: watch::Sender::new(0),
             }),
         }
     }
@@ -133,6 +136,20 @@ impl Recorder {
             floor: head.floor,
             entries,
         });
+    }
+
+    /// How many publishes have ended well so far.
+    pub fn acknowledged(&self) -> usize {
+        *self.shared.acknowledged.borrow()
+    }
+
+    /// Waits until so many publishes have ended well.
+    pub async fn until_acknowledged(&self, count: usize) {
+        let mut acknowledged = self.shared.acknowledged.subscribe();
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = acknowledged
+            .wait_for(|acknowledged| *acknowledged >= count)
+            .await;
     }
 
     /// What was recorded so far.
@@ -218,7 +235,11 @@ impl Ticket {
     /// It is stored, at this position.
     pub fn ok(self, position: Position) {
         let now = self.shared.now();
+        let shared = self.shared.clone();
         self.set(Ending::Ok(position, now));
+        shared
+            .acknowledged
+            .send_modify(|acknowledged| *acknowledged += 1);
     }
 
     /// It is certainly not stored.
