@@ -1,30 +1,32 @@
 //! Append: frames of all logs leave over one connection, many of them in one call of the script.
 
 use std::{
-    io::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use redis::{RedisWrite, Value, aio::MultiplexedConnection};
-use scaleout_core::{Appended, EncodedFrame, Epoch, Error, ErrorKind, Position, Result, Sequence};
+use redis::{RedisResult, Value, aio::MultiplexedConnection};
+use scaleout_core::{Appended, EncodedFrame, Error, ErrorKind, Position, Result};
 use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use crate::{
+    call::{Settings, write_batch, write_one},
     config::Config,
     connection::Run,
+    dice::Dice,
     error::{lost, nonsense, of_client, of_server, timed_out},
+    expiry::{expiry, mark},
     hints::Hints,
     keys::Key,
     link::{Link, Pulse},
-    script::APPEND,
+    script::{APPEND, QUICK},
     wire::{self, Mark, State},
 };
 
@@ -134,10 +136,7 @@ impl Writer {
         for (guess, append) in guesses.iter_mut().zip(&batch) {
             *guess = guess.filter(|state| state.admits(settings.mark, &append.frame));
         }
-        let mut connection = self.connection.clone();
-        let answer = APPEND.run(&mut connection, |command| {
-            write_arguments(command, &settings, &batch, &guesses);
-        });
+        let answer = self.run(&settings, &batch, &mut guesses);
         let error = match timeout(self.config.request_timeout, answer).await {
             Ok(Ok(Value::Array(answers))) if answers.len() == batch.len() => {
                 self.pulse.beat();
@@ -155,7 +154,34 @@ impl Writer {
         Err((batch, error))
     }
 
-    /// What the whole call is told: see `lua/append.lua`.
+    /// Runs the script that suits. Two at most: the quick one does nothing if it is not the one.
+    async fn run(
+        &self,
+        settings: &Settings,
+        batch: &[Append],
+        guesses: &mut [Option<State>],
+    ) -> RedisResult<Value> {
+        let mut connection = self.connection.clone();
+        if let ([append], [Some(guess)]) = (batch, &*guesses)
+            && settings.trim.is_empty()
+            && settings.weigh == 0
+        {
+            let quick = QUICK.run(&mut connection, |command| {
+                write_one(command, settings.mark, append, guess);
+            });
+            let answer = quick.await?;
+            if answer != Value::Int(0) {
+                return Ok(Value::Array(vec![answer]));
+            }
+            guesses[0] = None;
+        }
+        let whole = APPEND.run(&mut connection, |command| {
+            write_batch(command, settings, batch, guesses);
+        });
+        whole.await
+    }
+
+    /// What a call is told: see `lua/append.lua`.
     fn settings(&self, batch: &[Append]) -> Settings {
         let config = &self.config;
         let exact = config.retention_frames < TRIM_ROUGHLY;
@@ -163,7 +189,6 @@ impl Writer {
             append.frame.bytes().len() as f64 * WEIGHINGS / config.retention_bytes as f64
         };
         Settings {
-            fresh: Epoch::random(),
             mark: mark(self.run, config.idle_expiry, SystemTime::now()),
             expiry: expiry(config.idle_expiry),
             trim: match exact {
@@ -244,91 +269,6 @@ impl Drop for InFlight<'_> {
     }
 }
 
-struct Settings {
-    mark: Mark,
-    fresh: Epoch,
-    expiry: u128,
-    trim: &'static str,
-    keep: usize,
-    weigh: usize,
-    keep_bytes: usize,
-}
-
-fn write_arguments(
-    command: &mut redis::Cmd,
-    settings: &Settings,
-    batch: &[Append],
-    guesses: &[Option<State>],
-) {
-    let sizes = batch.iter().flat_map(|append| {
-        let name = append.key.meta().len();
-        [
-            name,
-            name + 2,
-            64,
-            64,
-            20,
-            append.frame.bytes().len() + wire::HEADER,
-        ]
-    });
-    command.reserve_space_for_args(sizes.chain([20; 7]));
-    command.arg(2 * batch.len());
-    for append in batch {
-        let meta = append.key.meta();
-        command.arg(meta);
-        write_parts(command, &[meta.as_bytes(), Key::STREAM.as_bytes()]);
-    }
-    command
-        .arg(&settings.fresh.get().to_be_bytes())
-        .arg(settings.expiry.to_string())
-        .arg(settings.trim)
-        .arg(settings.keep)
-        .arg(settings.weigh)
-        .arg(settings.keep_bytes);
-    for (append, guess) in batch.iter().zip(guesses) {
-        let frame = &append.frame;
-        let len = frame.len();
-        let first = match guess {
-            Some(state) => state.next(),
-            // The script fills it in.
-            None => Position::new(Epoch::new(0), Sequence::ZERO),
-        };
-        command
-            .arg(guess.as_ref().map_or(&[][..], State::as_bytes))
-            .arg(State::after(settings.mark, first, frame).as_bytes());
-        let last = first.sequence.plus(len.into()).previous();
-        command.write_arg_fmt(format_args!("{last}-{len}"));
-        write_parts(command, &[&wire::header(first, len), frame.bytes()]);
-    }
-}
-
-fn write_parts(command: &mut redis::Cmd, parts: &[&[u8]]) {
-    let mut argument = command.writer_for_next_arg();
-    for part in parts {
-        // It writes into memory.
-        let _ = argument.write_all(part);
-    }
-}
-
-/// Tells runs of the server apart, and slices of time, at whose borders a log's expiry is put off.
-pub(crate) fn mark(run: Run, idle_expiry: Duration, now: SystemTime) -> Mark {
-    let now = now
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let slice = now.as_millis() / (idle_expiry / 8).as_millis().max(1);
-    let mut mark = [0; 12];
-    mark[..8].copy_from_slice(run.as_bytes());
-    // The low bytes are enough to tell a slice from the ones around it.
-    mark[8..].copy_from_slice(&slice.to_be_bytes()[12..]);
-    mark
-}
-
-/// Milliseconds until an unused log goes. It is put off once in an eighth of the expiry, by clocks
-/// that differ by up to as much, and never comes early.
-pub(crate) fn expiry(idle_expiry: Duration) -> u128 {
-    (idle_expiry + idle_expiry / 4).as_millis()
-}
-
 fn batches(waiting: &mut Vec<Append>) -> Vec<Vec<Append>> {
     let mut batches = Vec::new();
     let mut batch = Vec::with_capacity(waiting.len());
@@ -350,27 +290,5 @@ fn refuse(batch: Vec<Append>, error: &Error) {
     for append in batch {
         // Whoever asked may have stopped waiting.
         let _ = append.reply.send(Err(error.duplicate()));
-    }
-}
-
-/// Chance, cheap and without a lock: SplitMix64 over a counter.
-#[derive(Debug)]
-pub(crate) struct Dice(AtomicU64);
-
-impl Dice {
-    #[expect(clippy::cast_possible_truncation, reason = "any 64 bits are a seed")]
-    pub(crate) fn new() -> Self {
-        Self(AtomicU64::new(Epoch::random().get() as u64))
-    }
-
-    /// A number in `0.0..1.0`.
-    pub(crate) fn roll(&self) -> f64 {
-        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-        let fraction = (z >> 11) as f64 / (1_u64 << 53) as f64;
-        fraction
     }
 }

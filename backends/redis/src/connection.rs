@@ -77,6 +77,11 @@ where
 pub(crate) struct Run([u8; 8]);
 
 impl Run {
+    #[cfg(test)]
+    pub(crate) fn new(id: [u8; 8]) -> Self {
+        Self(id)
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8; 8] {
         &self.0
     }

@@ -61,12 +61,16 @@ pub(crate) fn of_client(error: &RedisError, secret: Option<&Secret>) -> Error {
 
 /// An error that the server answered with: it did not do what was asked.
 pub(crate) fn of_server(error: &ServerError, secret: Option<&Secret>) -> Error {
-    let kind = of_code(error.kind(), error.code());
-    let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
-    Error::new(
-        kind,
-        format!("redis: {}", Secret::scrub(secret, text.trim())),
-    )
+    let details = error.details().unwrap_or_default();
+    let kind = if details.contains("The user executing the script") {
+        // What NOPERM is called within a script.
+        ErrorKind::Auth
+    } else {
+        of_code(error.kind(), error.code())
+    };
+    let text = format!("{} {details}", error.code());
+    let text = text.trim().trim_start_matches("STORED ");
+    Error::new(kind, format!("redis: {}", Secret::scrub(secret, text)))
 }
 
 fn of_code(kind: Option<ServerErrorKind>, code: &str) -> ErrorKind {

@@ -2,11 +2,14 @@
 
 mod append;
 mod backend;
+mod call;
 mod channels;
 mod commands;
 mod config;
 mod connection;
+mod dice;
 mod error;
+mod expiry;
 mod hints;
 mod keys;
 mod link;

@@ -7,10 +7,10 @@ use scaleout_core::{Epoch, Page, Position, Result, Sequence, StoredFrame};
 use tokio::time::timeout;
 
 use crate::{
-    append::{expiry, mark},
     commands::Commands,
     config::Config,
     error::{nonsense, of_client, of_server, timed_out},
+    expiry::{expiry, mark},
     keys::Key,
     script::LOOK,
     wire,

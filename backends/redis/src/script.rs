@@ -16,6 +16,8 @@ pub(crate) static APPEND: LazyLock<Script> = LazyLock::new(|| {
         include_str!("lua/append.lua")
     ))
 });
+pub(crate) static QUICK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/quick.lua")));
 pub(crate) static LOOK: LazyLock<Script> = LazyLock::new(|| {
     Script::new(concat!(
         include_str!("lua/life.lua"),
@@ -51,7 +53,7 @@ impl Script {
     }
 
     /// The command that runs the script if the server knows it.
-    pub(crate) fn by_hash(&self, arguments: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
+    fn by_hash(&self, arguments: impl Fn(&mut redis::Cmd)) -> redis::Cmd {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.hash);
         arguments(&mut command);
@@ -60,6 +62,6 @@ impl Script {
 }
 
 /// Whether the server did not run the script because it does not know it.
-pub(crate) fn is_unknown_script(answer: &Value) -> bool {
+fn is_unknown_script(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.kind() == Some(ServerErrorKind::NoScript))
 }

@@ -127,6 +127,8 @@ repeat
   local ok, answer = pcall(append)
   if not ok then
     answer = type(answer) == 'table' and answer.err or tostring(answer)
+    -- Before version 7, place and dash stand before what Redis itself refuses.
+    answer = string.match(answer, '^@[^:]*: %d+: %-?(.*)$') or answer
     answers[i] = { err = stored and 'STORED ' .. answer or answer }
   end
 until ok

@@ -101,6 +101,28 @@ async fn a_log_that_is_not_permitted_harms_no_other() {
 }
 
 #[tokio::test]
+async fn a_frame_that_is_stored_and_may_not_be_published_is_not_called_unstored() {
+    let server = Server::start();
+    let words = "ACL SETUSER app on >pw ~so:* &so:* +@all";
+    server.command(&words.split(' ').collect::<Vec<_>>()).await;
+    let backend = backend(&format!("redis://app:pw@127.0.0.1:{}/", server.port()));
+    append(&backend, &log("a"), "x").await;
+    server
+        .command(&["ACL", "SETUSER", "app", "resetchannels"])
+        .await;
+    // A right guess of the log's state, and none.
+    for log in [log("a"), log("b")] {
+        let error = backend
+            .append(&log, &crate::support::frame("y"))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+        assert_eq!(error.outcome(), scaleout_core::Outcome::Unknown);
+        assert!(backend.read(&log, None, 0).await.unwrap().head.get() > 0);
+    }
+}
+
+#[tokio::test]
 async fn tls_reaches_a_server_whose_authority_is_named() {
     let certificates = Certificates::make("tls");
     let port = free_port();
