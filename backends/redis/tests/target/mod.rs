@@ -22,12 +22,6 @@ pub(crate) struct RedisTarget {
 }
 
 impl RedisTarget {
-    /// The shared server: `SCALEOUT_REDIS_URL`, or the local one.
-    pub(crate) fn shared() -> Self {
-        let url = std::env::var("SCALEOUT_REDIS_URL");
-        Self::new(url.unwrap_or_else(|_| "redis://127.0.0.1:6379/".to_owned()))
-    }
-
     /// The server at `redis://[:PASSWORD@]HOST:PORT/`.
     pub(crate) fn new(url: impl Into<String>) -> Self {
         let url = url.into();
