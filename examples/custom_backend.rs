@@ -14,8 +14,8 @@ use std::{
 
 use scaleout::{
     AnyBackend, Appended, Arrival, Backend, Backplane, Capabilities, Connector, EncodedFrame,
-    Epoch, Event, Listener, ListenerSender, LogName, Options, Page, Position, PublisherId, Query,
-    Result, Sequence, Start, StoredFrame,
+    Epoch, Error, ErrorKind, Event, Listener, ListenerSender, LogName, Options, Page, Position,
+    PublisherId, Query, Result, Sequence, Start, StoredFrame,
 };
 
 const MAX_FRAME_BYTES: usize = 8 << 20;
@@ -105,6 +105,10 @@ impl Backend for Shelf {
     }
 
     async fn append(&self, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {
+        if frame.bytes().len() > MAX_FRAME_BYTES {
+            let allowed = format!("a frame may have {MAX_FRAME_BYTES} bytes at most");
+            return Err(Error::new(ErrorKind::TooLarge, allowed));
+        }
         let mut logs = self.lock();
         let log = logs.entry(log.clone()).or_insert_with(Log::new);
         let first = log.append(frame);
