@@ -28,6 +28,13 @@ impl Limits {
         Self { factor }
     }
 
+    /// The same, a factor shorter or longer.
+    pub(crate) fn shortened(self, factor: f64) -> Self {
+        Self {
+            factor: self.factor * factor,
+        }
+    }
+
     /// A duration, stretched.
     pub fn scaled(&self, duration: Duration) -> Duration {
         duration.mul_f64(self.factor)

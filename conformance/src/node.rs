@@ -1,6 +1,6 @@
 //! [`Node`] and [`Tail`]: a backplane and a subscription as cases use them, with every wait guarded.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use scaleout_core::{
     Backplane, Cursor, Entry, Event, Head, LogName, Message, Position, Receipt, Result, Start,
@@ -12,6 +12,16 @@ use crate::{BoxFuture, Failure, Limits};
 /// What stands between the cases and a node's public surface. [`mutants`](crate::mutants) use it to
 /// be what a careless node would be; a real target has none.
 pub trait Layer: fmt::Debug + Send + Sync {
+    /// Stands around a publish.
+    fn publish<'a>(
+        &'a self,
+        plane: &'a Backplane,
+        topic: &'a Topic,
+        message: Message,
+    ) -> BoxFuture<'a, Result<Receipt>> {
+        Box::pin(plane.publish(topic, message))
+    }
+
     /// Stands around a subscription.
     fn tail(&self, subscription: Subscription) -> Box<dyn Source> {
         Box::new(subscription)
@@ -78,15 +88,19 @@ impl Node {
         Ok(self.try_publish(topic, message).await??)
     }
 
-    /// Publishes a message, which may fail, but must end.
-    pub async fn try_publish(
-        &self,
-        topic: &Topic,
+    /// Publishes a message, which may fail, but must end. Calls the backplane at once, and polls
+    /// its future when it is polled itself.
+    #[track_caller]
+    pub fn try_publish<'a>(
+        &'a self,
+        topic: &'a Topic,
         message: impl Into<Message>,
-    ) -> Result<Result<Receipt>, Failure> {
-        self.limits
-            .within("publish", self.plane.publish(topic, message))
-            .await
+    ) -> impl Future<Output = Result<Result<Receipt>, Failure>> + 'a {
+        let publish: BoxFuture<'_, _> = match &self.layer {
+            Some(layer) => layer.publish(&self.plane, topic, message.into()),
+            None => Box::pin(self.plane.publish(topic, message.into())),
+        };
+        self.limits.within("publish", publish)
     }
 
     /// Publishes a batch, which must succeed.
@@ -174,7 +188,7 @@ impl Node {
 
     /// Closes the node.
     pub async fn close(&self, timeout: Duration) -> Result<Result<()>, Failure> {
-        let close = match &self.layer {
+        let close: BoxFuture<'_, _> = match &self.layer {
             Some(layer) => layer.close(&self.plane, timeout),
             None => Box::pin(self.plane.close(timeout)),
         };

@@ -183,6 +183,11 @@ async fn any_size(ctx: Ctx) -> Result<(), Failure> {
         sequences.extend(receipts.iter().map(|receipt| receipt.sequence()));
         check_same(&tail.take(size).await?, &receipts, &payloads)?;
     }
+    let fence = node.fence(&topic).await?;
+    ensure!(
+        tail.until(fence).await?.is_empty(),
+        "more than was published"
+    );
     check_follow(&ctx, sequences)
 }
 

@@ -4,9 +4,9 @@ use std::{future::Future, pin::pin, time::Duration};
 
 use futures_util::future::poll_immediate;
 use scaleout_core::Start;
-use tokio::time::timeout;
+use tokio::{runtime::Handle, time::timeout};
 
-use super::common::{check_follow, check_same, numbered, publish_each};
+use super::common::{check_follow, check_same, numbered, publish_each, settle};
 use crate::{
     Case, Ctx, Failure,
     failure::{ensure, ensure_eq},
@@ -44,10 +44,19 @@ async fn unpolled_publish(ctx: Ctx) -> Result<(), Failure> {
     let topic = ctx.topic("t");
     let (node, other) = (ctx.node().await?, ctx.node().await?);
     let mut tail = other.subscribe(&topic, Start::Latest).await?;
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     for _ in 0..20 {
-        drop(node.plane().publish(&topic, "never"));
+        drop(node.try_publish(&topic, "never"));
         drop(node.plane().publish_batch(&topic, ["never", "ever"]));
     }
+    // Nor does a task do it behind the future's back.
+    settle(
+        &ctx,
+        "tasks are left of futures that were never polled",
+        || tasks() <= before,
+    )
+    .await?;
     let fence = node.fence(&topic).await?;
     let seen = tail.until(fence).await?;
     ensure!(seen.is_empty(), "published without being polled: {seen:?}");

@@ -1,7 +1,10 @@
 //! What several groups of cases share.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use scaleout_core::{Cursor, Entry, Event, Head, Receipt, Sequence, Topic};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Ctx, Failure, Node,
@@ -121,6 +124,20 @@ pub(super) fn check_accounted(
     }
     ensure_eq!(next, end, "what comes after all events");
     Ok(gaps)
+}
+
+/// Waits until something is so, which nothing tells when it is.
+pub(super) async fn settle(
+    ctx: &Ctx,
+    what: &str,
+    settled: impl Fn() -> bool,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + ctx.limits().scaled(Duration::from_secs(5));
+    while !settled() {
+        ensure!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
 }
 
 /// The same place in the log, so many messages further on.

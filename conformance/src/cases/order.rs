@@ -1,5 +1,7 @@
 //! G. Order: one for everybody, which agrees with time.
 
+use std::collections::HashSet;
+
 use scaleout_core::{Entry, Sequence, Start};
 use tokio::task::JoinSet;
 
@@ -216,25 +218,19 @@ async fn causality(ctx: Ctx) -> Result<(), Failure> {
     const ROUNDS: usize = 100;
     let topic = ctx.topic("t");
     let (asking, answering, watching) = (ctx.node().await?, ctx.node().await?, ctx.node().await?);
-    let mut questions = answering.subscribe(&topic, Start::Latest).await?;
+    let mut heard = answering.subscribe(&topic, Start::Latest).await?;
     let mut watch = watching.subscribe(&topic, Start::Latest).await?;
-    let mut asks = JoinSet::new();
     for round in 0..ROUNDS {
-        let (asking, topic) = (asking.clone(), topic.clone());
-        asks.spawn(async move { asking.publish(&topic, format!("ask {round}")).await });
+        // The one that asks may not have been told that it is stored when the other answers.
+        let question = format!("ask {round}");
+        let ask = asking.publish(&topic, question.clone());
+        let answer = async {
+            while heard.entry().await?.payload() != &question {}
+            answering.publish(&topic, format!("answer {round}")).await
+        };
+        tokio::try_join!(ask, answer)?;
     }
-    let mut answered = 0;
-    while answered < ROUNDS {
-        let text = text(&questions.entry().await?);
-        if let Some(round) = text.strip_prefix("ask ") {
-            answering.publish(&topic, format!("answer {round}")).await?;
-            answered += 1;
-        }
-    }
-    while let Some(ended) = asks.join_next().await {
-        ended??;
-    }
-    let mut asked = std::collections::HashSet::new();
+    let mut asked = HashSet::new();
     for entry in watch.take(2 * ROUNDS).await? {
         let text = text(&entry);
         match text.strip_prefix("answer ") {

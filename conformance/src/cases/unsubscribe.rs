@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::common::{check_same, numbered, publish_each};
+use super::common::{check_same, numbered, publish_each, settle};
 use crate::{
     Case, Claim, Ctx, Failure, Need,
     failure::{ensure, ensure_eq},
@@ -172,15 +172,6 @@ async fn thousand_made_and_dropped(ctx: Ctx) -> Result<(), Failure> {
         for topic in topics.iter().step_by(50) {
             until_subscriptions(&ctx, &other.log(topic), 0).await?;
         }
-    }
-    Ok(())
-}
-
-async fn settle(ctx: &Ctx, what: &str, settled: impl Fn() -> bool) -> Result<(), Failure> {
-    let deadline = Instant::now() + ctx.limits().scaled(Duration::from_secs(5));
-    while !settled() {
-        ensure!(Instant::now() < deadline, "{what}");
-        sleep(Duration::from_millis(2)).await;
     }
     Ok(())
 }

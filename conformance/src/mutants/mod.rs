@@ -1,16 +1,30 @@
-//! Mutants: targets that are broken in one way each, and the case that must notice.
+//! Mutants: targets that are broken in one way each, and the cases that must notice.
 //!
 //! A case that has never been seen to fail proves nothing. Each mutant here stands around a target
-//! that keeps the contract, breaks one thing, and names the cases of which every one must fail
-//! against it while passing against the target itself. [`Mutant::check`] does that; Q10 does it for
-//! all of them over the memory backend, and the author of another backend can do it over theirs.
+//! that keeps the contract, breaks one thing, and names cases that pass against the target and must
+//! every one fail against the mutant. [`Mutant::check`] runs them. That is case Q10, which the memory
+//! backend's tests do for all mutants; the author of another backend can do it over theirs.
 
+mod hook;
+mod listens;
+mod names;
+mod nodes;
+mod numbers;
+mod reads;
+mod store;
 mod target;
+mod urls;
 
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 pub use self::target::MutantTarget;
-use crate::Target;
+use crate::{
+    Case, Target, Verdict, cases,
+    runner::{self, Settings},
+};
+
+/// How much sooner than usual a mutant counts as hanging: many of them make a case wait for ever.
+const IMPATIENCE: f64 = 0.1;
 
 /// One way to be broken.
 #[derive(Clone, Copy, Debug)]
@@ -23,12 +37,142 @@ pub struct Mutant {
     pub killed_by: &'static [&'static str],
     /// Breaks a target.
     pub mutate: fn(Arc<dyn Target>) -> MutantTarget,
+    /// Makes a target that the cases apply to.
+    base: fn(Arc<dyn Target>) -> Arc<dyn Target>,
 }
 
-/// The lists of all mutants.
-const LISTS: &[&[Mutant]] = &[];
+impl Mutant {
+    /// A mutant of any target.
+    pub const fn new(
+        name: &'static str,
+        title: &'static str,
+        killed_by: &'static [&'static str],
+        mutate: fn(Arc<dyn Target>) -> MutantTarget,
+    ) -> Self {
+        Self {
+            name,
+            title,
+            killed_by,
+            mutate,
+            base: |target| target,
+        }
+    }
+
+    /// A mutant of a target that claims less: its cases do not apply to one that claims everything.
+    #[must_use]
+    pub const fn over(mut self, base: fn(Arc<dyn Target>) -> Arc<dyn Target>) -> Self {
+        self.base = base;
+        self
+    }
+
+    /// Runs each of its cases against the target and against the mutant of it. Blocks; must not be
+    /// called from within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong: a case that is none, does not apply, fails against the target, or does not
+    /// notice the mutant. Otherwise, what each case said about the mutant.
+    pub fn check(&self, target: &Arc<dyn Target>) -> Result<Vec<String>, String> {
+        let cases = self.killed_by.iter().map(|id| {
+            let case = cases::find(id).ok_or_else(|| format!("{id} is no case"))?;
+            Ok(move || self.check_case(case, target))
+        });
+        let cases = cases.collect::<Result<Vec<_>, String>>()?;
+        // At once: most of the time is spent waiting for what a mutant never does.
+        thread::scope(|scope| {
+            let running: Vec<_> = cases.into_iter().map(|check| scope.spawn(check)).collect();
+            let joined = running.into_iter().map(|check| {
+                check
+                    .join()
+                    .unwrap_or_else(|_| Err("a thread of the suite panicked".to_owned()))
+            });
+            joined.collect()
+        })
+    }
+
+    fn check_case(&self, case: &'static Case, target: &Arc<dyn Target>) -> Result<String, String> {
+        let settings = Settings::from_env();
+        // Another run, and so another namespace: nothing of the first is in its way.
+        let mut impatient = Settings::from_env();
+        impatient.seed = settings.seed;
+        impatient.limits = settings.limits.shortened(IMPATIENCE);
+        match verdict(case, &(self.base)(target.clone()), &settings)? {
+            Verdict::Passed => {}
+            other => return Err(format!("without the mutant {} is {other:?}", case.id)),
+        }
+        let broken: Arc<dyn Target> = Arc::new((self.mutate)(target.clone()));
+        match verdict(case, &broken, &impatient)? {
+            Verdict::Failed(failure) => Ok(format!("{}: {failure}", case.id)),
+            other => Err(format!(
+                "{} does not notice {}: {other:?}",
+                case.id, self.name
+            )),
+        }
+    }
+}
+
+fn verdict(
+    case: &'static Case,
+    target: &Arc<dyn Target>,
+    settings: &Settings,
+) -> Result<Verdict, String> {
+    use scaleout_core::Backend as _;
+    let connector = target
+        .connector(&target.url())
+        .map_err(|error| error.to_string())?;
+    let capabilities = connector.backend.capabilities();
+    Ok(match runner::excused(case, &**target, &capabilities) {
+        Some(excuse) => excuse,
+        None => runner::run(case, target, settings).verdict,
+    })
+}
+
+const LISTS: &[&[Mutant]] = &[
+    store::MUTANTS,
+    numbers::MUTANTS,
+    names::MUTANTS,
+    reads::MUTANTS,
+    listens::MUTANTS,
+    nodes::MUTANTS,
+    urls::MUTANTS,
+];
 
 /// All mutants.
 pub fn all() -> impl Iterator<Item = &'static Mutant> {
     LISTS.iter().copied().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::{Class, cases};
+
+    /// Cases that look at what no target can change, or that do not have to hold.
+    const WITHOUT: &[&str] = &[
+        "C12", // the core's own check of names
+        "G12", // a should
+        "M07", // a mutant would have to hang this process
+        "Q03", // the core's own table
+        "Q08", // the compiler's
+    ];
+
+    #[test]
+    fn every_mutant_has_a_name_of_its_own_and_a_case() {
+        let mut names = BTreeSet::new();
+        for mutant in super::all() {
+            assert!(names.insert(mutant.name), "{} is used twice", mutant.name);
+            assert!(!mutant.killed_by.is_empty(), "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn every_shared_case_has_a_mutant_that_it_notices() {
+        let noticed: BTreeSet<_> = super::all().flat_map(|mutant| mutant.killed_by).collect();
+        let without: Vec<_> = cases::all()
+            .filter(|case| case.class == Class::Shared && !noticed.contains(&case.id))
+            .map(|case| case.id)
+            .collect();
+        assert_eq!(without, WITHOUT);
+    }
 }

@@ -15,7 +15,11 @@ pub struct MutantTarget {
     inner: Arc<dyn Target>,
     mutate: Option<Mutate>,
     layer: Option<Arc<dyn Layer>>,
+    connect: Option<Connect>,
 }
+
+/// Reads a URL in place of the target.
+type Connect = fn(&dyn Target, &str) -> Result<Connector>;
 
 impl MutantTarget {
     /// Changes the backends.
@@ -27,6 +31,7 @@ impl MutantTarget {
             inner,
             mutate: Some(Arc::new(mutate)),
             layer: None,
+            connect: None,
         }
     }
 
@@ -35,7 +40,29 @@ impl MutantTarget {
         Self {
             inner,
             mutate: None,
-            layer: Some(Arc::new(layer)),
+            layer: None,
+            connect: None,
+        }
+        .with_layer(layer)
+    }
+
+    /// Puts a layer between the cases and the nodes as well.
+    #[must_use]
+    pub fn with_layer(mut self, layer: impl Layer + 'static) -> Self {
+        self.layer = Some(Arc::new(layer));
+        self
+    }
+
+    /// Reads URLs otherwise.
+    pub fn connector(
+        inner: Arc<dyn Target>,
+        connect: fn(&dyn Target, &str) -> Result<Connector>,
+    ) -> Self {
+        Self {
+            inner,
+            mutate: None,
+            layer: None,
+            connect: Some(connect),
         }
     }
 }
@@ -54,7 +81,10 @@ impl Target for MutantTarget {
     }
 
     fn connector(&self, url: &str) -> Result<Connector> {
-        let mut connector = self.inner.connector(url)?;
+        let mut connector = match self.connect {
+            Some(connect) => connect(&*self.inner, url)?,
+            None => self.inner.connector(url)?,
+        };
         if let Some(mutate) = &self.mutate {
             connector.backend = mutate(connector.backend);
         }
@@ -118,6 +148,7 @@ impl MutantBroker {
             inner,
             mutate: self.mutate.clone(),
             layer: self.layer.clone(),
+            connect: None,
         })
     }
 }
