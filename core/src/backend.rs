@@ -153,7 +153,11 @@ pub trait Backend: Send + Sync + fmt::Debug + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Opens what connections it needs, unless they are open, and makes a round trip on each, so
-    /// that a wrong password, an old broker or a dead connection shows.
+    /// that a wrong password, an old broker or a dead connection shows. A connection that was open
+    /// and has died since is an error, once; the next probe opens another.
+    ///
+    /// The core calls it while the connection is up too, every half of
+    /// [`Options::liveness`](crate::Options::liveness).
     fn probe(&self) -> impl Future<Output = Result<()>> + Send;
 
     /// Stores a frame at the end of the log. Returns once the broker has confirmed it.

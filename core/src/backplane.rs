@@ -180,7 +180,8 @@ impl Backplane {
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a bad topic name or another topic's cursor,
     /// [`Unsupported`](ErrorKind::Unsupported) for a start in history that the backend does not have,
-    /// [`Closed`](ErrorKind::Closed); [`Unavailable`](ErrorKind::Unavailable) or
+    /// [`Closed`](ErrorKind::Closed); at once what the broker refuses for good, such as
+    /// [`Auth`](ErrorKind::Auth); [`Unavailable`](ErrorKind::Unavailable) or
     /// [`Timeout`](ErrorKind::Timeout) if the broker cannot be reached within
     /// [`Options::publish_timeout`].
     ///
@@ -207,7 +208,7 @@ impl Backplane {
         if node.is_closing() {
             return Err(closed());
         }
-        live.map_err(|_| self.unreachable())?;
+        live.unwrap_or_else(|_| Err(self.unreachable()))?;
         let (position, check) = match start {
             Start::After(cursor) => (cursor.position(), true),
             Start::Earliest => {
@@ -274,6 +275,9 @@ impl Backplane {
         let topic = topic.try_into().map_err(Into::into)?;
         if let Some(cursor) = after {
             check_topic(cursor, &topic)?;
+        }
+        if !self.node().capabilities.history {
+            return Err(no_history(self.node()));
         }
         let after = match after {
             Some(cursor) => cursor.position(),

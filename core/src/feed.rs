@@ -43,6 +43,8 @@ pub(crate) struct Feed {
     /// Publishes of this node that wait for their frame to come back.
     pub(crate) receipts: Receipts,
     live: AtomicBool,
+    /// Why the broker refuses this log, while it does.
+    refused: Mutex<Option<Error>>,
     live_changed: Notify,
     poke: Mutex<Poke>,
 }
@@ -70,6 +72,7 @@ impl Feed {
             window: Window::new(node.options.window_frames, node.options.window_bytes),
             receipts: Receipts::default(),
             live: AtomicBool::new(false),
+            refused: Mutex::default(),
             live_changed: Notify::new(),
             poke: Mutex::default(),
         }
@@ -77,18 +80,34 @@ impl Feed {
 
     /// Waits until the broker has confirmed the subscription and the feed has caught up.
     ///
+    /// # Errors
+    ///
+    /// What the broker refuses this log with, if waiting cannot help.
+    ///
     /// # Cancellation
     ///
     /// Safe.
-    pub(crate) async fn live(&self) {
+    pub(crate) async fn live(&self) -> Result<()> {
         loop {
             let mut changed = std::pin::pin!(self.live_changed.notified());
             changed.as_mut().enable();
             if self.live.load(Ordering::Acquire) {
-                return;
+                return Ok(());
+            }
+            if let Some(refused) = &*self.lock_refused() {
+                return Err(refused.duplicate());
             }
             changed.await;
         }
+    }
+
+    fn lock_refused(&self) -> MutexGuard<'_, Option<Error>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_refused(&self, error: Error) {
+        *self.lock_refused() = Some(error);
+        self.live_changed.notify_waiters();
     }
 
     /// Makes the feed compare itself with the broker, if its log was idle since the last call.
@@ -125,6 +144,7 @@ impl Feed {
     fn set_live(&self, live: bool) {
         self.live.store(live, Ordering::Release);
         if live {
+            *self.lock_refused() = None;
             self.live_changed.notify_waiters();
         }
     }
@@ -153,6 +173,9 @@ async fn run(node: Arc<Node>, feed: Arc<Feed>) {
             _ => {
                 // Something about this log alone, such as a right that is missing.
                 warn!(log = %feed.log, %error, "cannot follow a log; trying again");
+                if !error.is_transient() {
+                    feed.set_refused(error);
+                }
                 Box::pin(sleep(backoff.next())).await;
             }
         }

@@ -140,10 +140,8 @@ impl Link {
         // A node that has yet to connect tries at once.
         let mut wait = self.health().state != State::Connecting;
         loop {
-            let down = |h: &Health| h.state != State::Connected;
-            match health.wait_for(down).await {
-                Ok(health) if health.state != State::Closed => {}
-                _ => return,
+            if self.hold(&mut health, &backend, &options).await.is_none() {
+                return;
             }
             // A connection that holds for a moment only is no reason to try faster.
             if regained.elapsed() > options.backoff_max {
@@ -168,6 +166,35 @@ impl Link {
             metrics.reconnects.increment(1);
             info!("connected to the broker");
             self.set(State::Connected);
+        }
+    }
+
+    /// Probes the broker while the connection is up, so that its loss is noticed without traffic.
+    /// Returns once it is down; nothing once the link is closed.
+    async fn hold(
+        &self,
+        health: &mut watch::Receiver<Health>,
+        backend: &AnyBackend,
+        options: &Options,
+    ) -> Option<()> {
+        // A probe that begins after half of the liveness time has the other half for its answer.
+        let half = options.liveness / 2;
+        loop {
+            let down = health.wait_for(|h| h.state != State::Connected);
+            let state = match timeout(half, down).await {
+                Ok(health) => health.ok()?.state,
+                Err(_) => State::Connected,
+            };
+            match state {
+                State::Connected => {}
+                State::Closed => return None,
+                _ => return Some(()),
+            }
+            if let Some(generation) = self.up()
+                && let Err(error) = probe(backend, half.min(options.request_timeout)).await
+            {
+                self.interrupted(generation, &error);
+            }
         }
     }
 

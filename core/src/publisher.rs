@@ -143,7 +143,13 @@ async fn store(
             Err(error) => error,
         };
         may_be_stored |= error.outcome() == Outcome::Unknown;
-        if !error.is_transient() || Instant::now() >= deadline {
+        // A lost connection is waited for by the next try.
+        let wait = match error.kind() {
+            ErrorKind::Unavailable | ErrorKind::Timeout => Duration::ZERO,
+            _ => backoff.next(),
+        };
+        // A try that has no time to be answered would only blur what is known.
+        if !error.is_transient() || Instant::now() + wait >= deadline {
             warn!(log = %queue.log(), %error, "publish failed");
             queue.give_up();
             // An earlier try may have been stored although this one certainly was not.
@@ -154,9 +160,7 @@ async fn store(
             });
         }
         debug!(log = %queue.log(), %error, "publish did not succeed; trying again");
-        if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
-            sleep(backoff.next().min(remaining(deadline))).await;
-        }
+        sleep(wait).await;
     }
 }
 
@@ -201,7 +205,7 @@ async fn store_and_await_return(
         let (lease, _) = node.feeds.lease(node, queue.log())?;
         timeout_at(deadline, lease.live())
             .await
-            .map_err(|_| node.link.why_down().unwrap_or_else(|| late(node)))?;
+            .unwrap_or_else(|_| Err(node.link.why_down().unwrap_or_else(|| late(node))))?;
         let returned = lease.receipts.expect(frame.publisher(), frame.counter());
         store(node, queue, frame, deadline).await?;
         Ok((lease, returned))
@@ -270,8 +274,4 @@ fn late(node: &Node) -> Error {
             node.options.publish_timeout
         ),
     )
-}
-
-fn remaining(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }

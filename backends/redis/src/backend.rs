@@ -59,6 +59,10 @@ impl Backend for RedisBackend {
     }
 
     async fn probe(&self) -> Result<()> {
+        let lost = [self.commands.take_dead(), self.subscriptions.take_dead()];
+        if lost.contains(&true) {
+            return Err(crate::error::lost());
+        }
         let (commands, subscriptions) = tokio::try_join!(self.commands(), self.subscriptions())?;
         tokio::try_join!(
             commands.link.ping(&self.config),

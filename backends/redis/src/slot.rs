@@ -72,6 +72,16 @@ impl<C: Connection> Slot<C> {
         outcome.map_err(|error| error.duplicate())
     }
 
+    /// Empties the slot if its connection has died, and tells whether it had.
+    pub(crate) fn take_dead(&self) -> bool {
+        let mut inner = self.lock();
+        let dead = matches!(&inner.state, State::Open(connection) if !connection.is_alive());
+        if dead {
+            inner.state = State::Empty;
+        }
+        dead
+    }
+
     fn join<F>(&self, open: impl FnOnce() -> F) -> Result<Joined<C>>
     where
         F: Future<Output = Result<C>> + Send + 'static,

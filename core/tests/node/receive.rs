@@ -219,3 +219,16 @@ async fn closing_under_load_loses_no_receipt_and_leaves_no_task() {
             .unwrap();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_node_without_subscriptions_notices_that_the_broker_went() {
+    let broker = Broker::dense();
+    let node = broker.node(Options::new()).await;
+    let mut health = node.watch_health();
+    broker.set_down(true);
+    let noticed = health.wait_for(|h| h.state == State::Interrupted);
+    tokio::time::timeout(Duration::from_secs(10), noticed)
+        .await
+        .unwrap()
+        .unwrap();
+}
