@@ -47,8 +47,8 @@ async fn answer_lost(ctx: Ctx) -> Result<(), Failure> {
     publisher.append(["first"]).await?;
     let (mut stored, mut unknown) = (1, 0);
     for bytes in 0..20 {
-        // Connected, so that the cut hits the answer.
-        bare.probe().await??;
+        // A read opens what the last cut closed, so that this one hits the answer.
+        bare.read_all(publisher.log(), 1_000).await?;
         let frame = publisher.next_frame([format!("m{bytes}")]);
         let cuts = proxy.cuts();
         proxy.cut_after(bytes, Direction::FromBroker);
