@@ -75,7 +75,6 @@ impl Receiver {
                 }
                 match self.input.read().await {
                     Ok(bytes) => self.buffer.push(&bytes),
-                    Err(InputEnd::TooLarge) => return Err(Some(HandshakeError::Canceled)),
                     Err(_) => return Err(None),
                 }
             }
@@ -243,9 +242,6 @@ impl Session {
             };
             match read {
                 Ok(Ok(bytes)) => self.receiver.buffer.push(&bytes),
-                Ok(Err(InputEnd::TooLarge)) => {
-                    return self.broken(ProtocolError::too_large(limit.unwrap_or(usize::MAX)));
-                }
                 Ok(Err(InputEnd::Closed)) if !self.receiver.buffer.is_empty() => {
                     return self.broken(ProtocolError(
                         "Connection terminated while reading a message.".into(),

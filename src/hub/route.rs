@@ -184,7 +184,6 @@ async fn carry_websocket(
         received,
     ));
     let limits = websocket::Limits {
-        message: shared.options.maximum_receive_message_size,
         send_timeout: shared.options.transport_send_timeout,
         close_timeout: shared.options.web_sockets_close_timeout,
     };

@@ -56,13 +56,14 @@ async fn a_message_over_the_limit_is_refused_before_it_ends() {
 }
 
 #[tokio::test]
-async fn a_frame_larger_than_any_that_is_read_is_refused_by_its_length() {
+async fn what_a_frame_claims_to_hold_costs_nothing_until_it_arrives() {
     let node = Node::start().await;
     let mut client = node.client().await;
-    // Only the head of a frame of 2^40 bytes.
+    // The head of a frame of 2^40 bytes, and the first of them.
     client
-        .send_bytes(b"\x81\xff\x00\x00\x01\x00\x00\x00\x00\x00\x01\x02\x03\x04")
+        .send_bytes(b"\x81\xff\x00\x00\x01\x00\x00\x00\x00\x00\0\0\0\0")
         .await;
+    client.send_bytes(&[b'x'; 32_768]).await;
     assert_eq!(client.until_closed().await, (closed_with_error(), NORMAL));
 }
 

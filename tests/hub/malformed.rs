@@ -64,6 +64,10 @@ async fn bytes_that_are_no_websocket_end_the_connection_with_1002() {
         &b"\x80\x80\x01\x02\x03\x04"[..],
         &b"\x09\x80\x01\x02\x03\x04"[..],
         &b"\x83\x80\x01\x02\x03\x04"[..],
+        // What no client may send without a mask (RFC 6455, section 5.1): data, a ping, a close.
+        &b"\x81\x0b{\"type\":6}\x1e"[..],
+        &b"\x89\x00"[..],
+        &b"\x88\x02\x03\xe8"[..],
     ] {
         let mut client = node.client().await;
         client.send_bytes(garbage).await;

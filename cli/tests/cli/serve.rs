@@ -66,13 +66,14 @@ fn garbage_on_the_web_socket_ends_that_connection_and_no_other() {
         "GET /chat HTTP/1.1\r\nHost: {addr}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
-    // With a mask of zeros: text that is no text, JSON that is no JSON, an opcode that is none, and
-    // what is no frame at all.
+    // With a mask of zeros: text that is no text, JSON that is no JSON, an opcode that is none; a
+    // frame without a mask; and what is no frame at all.
     let handshake = b"\x81\xa0\0\0\0\0{\"protocol\":\"json\",\"version\":1}\x1e";
-    let garbage: [&[&[u8]]; 4] = [
+    let garbage: [&[&[u8]]; 5] = [
         &[b"\x81\x84\0\0\0\0\xff\xfe\xfd\xfc"],
         &[handshake, b"\x81\x89\0\0\0\0{\"type\":\x1e"],
         &[handshake, b"\x83\x81\0\0\0\0x"],
+        &[handshake, b"\x81\x0b{\"type\":6}\x1e"],
         &[b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"],
     ];
     for frames in garbage {

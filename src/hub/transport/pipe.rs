@@ -34,8 +34,6 @@ pub(crate) enum InputEnd {
     Closed,
     /// The transport broke.
     Lost,
-    /// The transport was handed a unit larger than it takes.
-    TooLarge,
     /// The transport was handed something that is not its protocol, and has closed with a code that
     /// says so.
     Malformed,

@@ -1,33 +1,29 @@
 //! WebSockets.
 //!
-//! `fastwebsockets` frames and unmasks; when and how to close is decided here, because clients of
-//! this protocol take every close code but 1000 for a failure, even the empty one that they sent
-//! themselves. Its `read_frame` loses bytes when it is dropped half-way, so reading and writing are
-//! two futures of their own that are never dropped while the connection is to go on.
+//! When and how to close is decided with care, because clients of this protocol take every close code
+//! but 1000 for a failure, even the empty one that they sent themselves. Reading and writing are two
+//! futures of their own that are never dropped while the connection is to go on.
+
+mod frame;
+mod utf8;
 
 use std::{pin::pin, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError};
+use bytes::{Buf, BufMut, Bytes};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, Empty, Join, Sink, empty, join, sink},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, sink},
     select,
     sync::{mpsc, oneshot},
     time::timeout,
 };
 
+use self::frame::{Decoder, Event, NORMAL, Opcode, Violation};
 use super::{InputEnd, Next, Outbound, PipeWriter};
 
-/// The largest frame that is read when single messages are smaller than that. A client may put many
-/// of them into one frame, and the frame is in memory as a whole.
-const MIN_FRAME_LIMIT: usize = 1 << 20;
-/// The same when messages are not limited.
-const MAX_FRAME_LIMIT: usize = 64 << 20;
-
-const NORMAL: u16 = 1000;
-const PROTOCOL_ERROR: u16 = 1002;
-const INVALID_DATA: u16 = 1007;
+/// The least and the most bytes that are read at once. An idle connection keeps the least.
+const READ_MIN: usize = 512;
+const READ_MAX: usize = 16 << 10;
 
 /// Pings that may wait for their pongs. A client that sends more at once gets fewer pongs, as the
 /// standard allows.
@@ -36,7 +32,6 @@ const PONGS: usize = 4;
 /// The limits of one socket.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    pub(crate) message: Option<usize>,
     pub(crate) send_timeout: Duration,
     pub(crate) close_timeout: Duration,
 }
@@ -63,7 +58,7 @@ pub(crate) async fn run(
     let (close_sender, close) = oneshot::channel();
     let writer = Writer::new(write, outbound, pongs, close, limits.send_timeout);
     let exchange = async {
-        let mut reading = pin!(Reader::new(read, pong_sender, limits.message).run(input));
+        let mut reading = pin!(Reader::new(read, pong_sender).run(input));
         let mut writing = pin!(writer.run(is_text));
         let (end, rest) = select! {
             ended = &mut reading => ended,
@@ -89,8 +84,6 @@ pub(crate) async fn run(
                 let _ = close_sender.send(code);
                 writing.await
             }
-            // The hub says why before it closes.
-            ReadEnd::TooLarge => writing.await,
         };
         if written.is_ok() {
             let _ = timeout(limits.close_timeout, linger(end, rest)).await;
@@ -105,7 +98,7 @@ pub(crate) async fn run(
 /// Waits, after the close frame, until the client has closed its side. Closing a socket in which
 /// something is still to be read resets the connection, and with it the close frame on its way.
 async fn linger(end: ReadEnd, mut rest: impl AsyncRead + Unpin) {
-    if matches!(end, ReadEnd::Violation(_) | ReadEnd::TooLarge) {
+    if matches!(end, ReadEnd::Violation(_)) {
         let _ = tokio::io::copy(&mut rest, &mut sink()).await;
     }
 }
@@ -117,88 +110,64 @@ enum ReadEnd {
     Closed,
     /// With something that is not WebSocket; the code to close with.
     Violation(u16),
-    /// With a frame that is larger than any that is read.
-    TooLarge,
     /// With the connection.
     Lost,
 }
 
-impl From<WebSocketError> for ReadEnd {
-    fn from(error: WebSocketError) -> Self {
-        match error {
-            WebSocketError::UnexpectedEOF | WebSocketError::IoError(_) => Self::Lost,
-            WebSocketError::FrameTooLarge => Self::TooLarge,
-            WebSocketError::InvalidUTF8 => Self::Violation(INVALID_DATA),
-            _ => Self::Violation(PROTOCOL_ERROR),
-        }
-    }
-}
-
 struct Reader<R> {
-    socket: WebSocket<Join<R, Sink>>,
+    read: R,
+    decoder: Decoder,
     pongs: mpsc::Sender<Bytes>,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    fn new(read: R, pongs: mpsc::Sender<Bytes>, message_limit: Option<usize>) -> Self {
-        let mut socket = WebSocket::after_handshake(join(read, sink()), Role::Server);
-        socket.set_auto_close(false);
-        socket.set_auto_pong(false);
-        let limit = message_limit.map_or(MAX_FRAME_LIMIT, |limit| {
-            limit.clamp(MIN_FRAME_LIMIT, MAX_FRAME_LIMIT)
-        });
-        // It refuses what is not less than this.
-        socket.set_max_message_size(limit + 1);
-        Self { socket, pongs }
+    fn new(read: R, pongs: mpsc::Sender<Bytes>) -> Self {
+        Self {
+            read,
+            decoder: Decoder::default(),
+            pongs,
+        }
     }
 
     /// Reads until the end, and gives back what is left of the stream.
-    async fn run(mut self, input: PipeWriter) -> (ReadEnd, Join<R, Sink>) {
+    async fn run(mut self, input: PipeWriter) -> (ReadEnd, R) {
         let end = self.read(&input).await;
         input.end(match end {
             ReadEnd::Closed => InputEnd::Closed,
-            ReadEnd::TooLarge => InputEnd::TooLarge,
             ReadEnd::Violation(_) => InputEnd::Malformed,
             ReadEnd::Lost => InputEnd::Lost,
         });
-        (end, self.socket.into_inner())
+        (end, self.read)
     }
 
     async fn read(&mut self, input: &PipeWriter) -> ReadEnd {
-        let mut within_message = false;
+        let mut size = READ_MIN;
         loop {
-            let frame = match self.socket.read_frame().await {
-                Ok(frame) => frame,
-                Err(error) => return error.into(),
-            };
-            match frame.opcode {
-                OpCode::Text | OpCode::Binary | OpCode::Continuation => {
-                    // The frames of a message follow each other.
-                    if (frame.opcode == OpCode::Continuation) != within_message {
-                        return ReadEnd::Violation(PROTOCOL_ERROR);
+            match self.decoder.next() {
+                Ok(Some(Event::Data(data))) => input.write(data).await,
+                Ok(Some(Event::Ping(payload))) => {
+                    let _ = self.pongs.try_send(payload);
+                }
+                Ok(Some(Event::Pong)) => {}
+                Ok(Some(Event::Close)) => return ReadEnd::Closed,
+                Err(Violation(code)) => return ReadEnd::Violation(code),
+                Ok(None) => {
+                    let buffer = self.decoder.buffer();
+                    buffer.reserve(size);
+                    let mut place = BufMut::limit(&mut *buffer, size);
+                    match self.read.read_buf(&mut place).await {
+                        Ok(0) | Err(_) => return ReadEnd::Lost,
+                        Ok(read) if read == size => size = (size * 4).min(READ_MAX),
+                        Ok(_) => size = READ_MIN,
                     }
-                    within_message = !frame.fin;
-                    input.write(into_bytes(frame.payload)).await;
                 }
-                OpCode::Ping => {
-                    let _ = self.pongs.try_send(into_bytes(frame.payload));
-                }
-                OpCode::Pong => {}
-                OpCode::Close => return ReadEnd::Closed,
             }
         }
     }
 }
 
-fn into_bytes(payload: Payload<'_>) -> Bytes {
-    match payload {
-        Payload::Bytes(bytes) => bytes.freeze(),
-        other => Bytes::copy_from_slice(&other),
-    }
-}
-
 struct Writer<'a, W> {
-    socket: WebSocket<Join<Empty, W>>,
+    write: W,
     outbound: &'a Outbound,
     pongs: mpsc::Receiver<Bytes>,
     close: oneshot::Receiver<u16>,
@@ -217,7 +186,7 @@ impl<'a, W: AsyncWrite + Unpin> Writer<'a, W> {
         send_timeout: Duration,
     ) -> Self {
         Self {
-            socket: WebSocket::after_handshake(join(empty(), write), Role::Server),
+            write,
             outbound,
             pongs,
             close,
@@ -230,10 +199,10 @@ impl<'a, W: AsyncWrite + Unpin> Writer<'a, W> {
         loop {
             select! {
                 Ok(code) = &mut self.close => return self.close(code).await,
-                Some(pong) = self.pongs.recv() => self.write(OpCode::Pong, &pong).await?,
+                Some(pong) = self.pongs.recv() => self.write(Opcode::Pong, &pong).await?,
                 next = self.outbound.next() => match next {
                     Next::Unit(unit) => {
-                        let opcode = if is_text() { OpCode::Text } else { OpCode::Binary };
+                        let opcode = if is_text() { Opcode::Text } else { Opcode::Binary };
                         self.write(opcode, &unit).await?;
                     }
                     Next::Finish => return self.close(NORMAL).await,
@@ -244,16 +213,17 @@ impl<'a, W: AsyncWrite + Unpin> Writer<'a, W> {
     }
 
     async fn close(mut self, code: u16) -> Result<(), Broken> {
-        self.write(OpCode::Close, &code.to_be_bytes()).await?;
-        let shutdown = timeout(self.send_timeout, self.socket.into_inner().shutdown()).await;
+        self.write(Opcode::Close, &code.to_be_bytes()).await?;
+        let shutdown = timeout(self.send_timeout, self.write.shutdown()).await;
         shutdown.map_err(|_| Broken)?.map_err(|_| Broken)
     }
 
-    async fn write(&mut self, opcode: OpCode, payload: &[u8]) -> Result<(), Broken> {
-        let frame = Frame::new(true, opcode, None, Payload::Borrowed(payload));
+    async fn write(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), Broken> {
+        let (head, size) = frame::head(opcode, payload.len());
+        let mut bytes = Buf::chain(&head[..size], payload);
         let write = async {
-            self.socket.write_frame(frame).await?;
-            self.socket.flush().await
+            self.write.write_all_buf(&mut bytes).await?;
+            self.write.flush().await
         };
         timeout(self.send_timeout, write)
             .await
