@@ -40,6 +40,10 @@ pub struct Capabilities {
     /// Where the broker is without dedup, how many sequences before a cursor a resume reads to learn
     /// the publishers' counters. 0 where [`dedup`](Self::dedup) is set.
     pub lookback: u64,
+    /// How many sequences there are to one number that the broker gives, where the broker numbers
+    /// frames and not messages; see [`StoredFrame::in_slot`]. The most messages in a frame. 1 where
+    /// the backend numbers messages.
+    pub slot: u64,
 }
 
 impl Capabilities {
@@ -59,6 +63,18 @@ impl Capabilities {
             max_frame_bytes,
             partitioning: Partitioning::PerTopic,
             lookback: 0,
+            slot: 1,
+        }
+    }
+}
+
+impl Capabilities {
+    /// The most messages in a frame.
+    pub(crate) fn max_frame_messages(&self) -> u64 {
+        if self.slot > 1 {
+            self.slot
+        } else {
+            u64::from(u32::MAX)
         }
     }
 }
@@ -87,6 +103,26 @@ pub struct StoredFrame {
 }
 
 impl StoredFrame {
+    /// A frame that the broker gave the number `number`, where one number stands for `slot` sequences.
+    ///
+    /// A frame's messages stand at the end of its slot. So every frame ends where the next number's
+    /// slot begins, however few messages it has, and a position tells whether its frame has more.
+    /// Nothing gets [`Sequence::ZERO`], also if the broker counts from 0.
+    ///
+    /// ```
+    /// # use scaleout_core::StoredFrame;
+    /// let frame = StoredFrame::in_slot(2, 100, 3, "...".into());
+    /// assert_eq!((frame.first.get(), frame.last().get()), (297, 299));
+    /// ```
+    pub fn in_slot(number: u64, slot: u64, len: u32, bytes: Bytes) -> Self {
+        let end = number.saturating_add(1).saturating_mul(slot);
+        Self {
+            first: Sequence::new(end.saturating_sub(u64::from(len))),
+            len,
+            bytes,
+        }
+    }
+
     /// Sequence of its last message.
     pub fn last(&self) -> Sequence {
         self.first.plus(u64::from(self.len.saturating_sub(1)))

@@ -29,11 +29,12 @@ pub(crate) async fn read(
         if node.is_closing() {
             return Err(closed());
         }
-        let read = node.backend.read(
-            &log,
-            Some(order.read_from()),
-            events.left.min(node.options.page_messages),
-        );
+        // Where frames of other topics and older ones come along, a small page may hold nothing of it.
+        let limit = match node.names_topics() || node.rules.lookback > 0 {
+            true => node.options.page_messages,
+            false => events.left.min(node.options.page_messages),
+        };
+        let read = node.backend.read(&log, Some(order.read_from()), limit);
         let page = within(node.options.request_timeout, read).await?;
         order.page(page, &mut items);
         items.drain(..).for_each(|item| events.take(item));

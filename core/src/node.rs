@@ -129,7 +129,8 @@ impl AsRef<Self> for Node {
     }
 }
 
-/// Asks the feeds of idle logs, a share of them at a time, to compare themselves with the broker.
+/// Asks the feeds of idle logs, a share of them at a time, to compare themselves with the broker, and
+/// lets go of those that only brought back what was published.
 async fn recheck(node: std::sync::Weak<Node>, every: Duration) {
     const SHARES: u32 = 16;
     let mut ticks = interval((every / SHARES).max(Duration::from_millis(1)));
@@ -140,6 +141,9 @@ async fn recheck(node: std::sync::Weak<Node>, every: Duration) {
             return;
         };
         node.feeds.recheck(share, SHARES);
+        if !node.capabilities.receipts {
+            node.publishers.release_feeds();
+        }
         share = (share + 1) % SHARES;
     }
 }

@@ -32,6 +32,8 @@ pub struct Rules {
     pub history: bool,
     /// How many sequences before its position a resume reads, to learn the publishers' counters.
     pub lookback: u64,
+    /// How many sequences there are to one number of the broker.
+    pub slot: u64,
     /// How long a missing frame is waited for where history cannot be read.
     pub hole_timeout: Duration,
 }
@@ -44,6 +46,7 @@ impl Rules {
             counters: !(capabilities.dense && capabilities.dedup),
             history: capabilities.history,
             lookback: capabilities.lookback,
+            slot: capabilities.slot.max(1),
             hole_timeout,
         }
     }
@@ -112,8 +115,8 @@ pub struct Order {
     rules: Arc<Rules>,
     /// Everything up to here is settled: handed out, or reported as lost.
     position: Position,
-    /// No frame and no page has come since the start.
-    fresh: bool,
+    /// From where on history has yet to be read for the publishers' counters, before the position.
+    learn: Option<Sequence>,
     /// History should be read.
     wants: bool,
     publishers: Publishers,
@@ -129,23 +132,27 @@ impl Order {
     /// A machine that continues just after `position`. It wants to read history first, unless there
     /// is none.
     pub fn resume(rules: Arc<Rules>, position: Position) -> Self {
-        let wants = rules.history;
+        let sequence = position.sequence.get();
+        let back = (rules.lookback > 0).then(|| sequence.saturating_sub(rules.lookback));
         Self {
-            rules,
             position,
-            fresh: true,
-            wants,
+            learn: back.map(Sequence::new),
+            wants: rules.history,
+            rules,
             publishers: Publishers::default(),
             held: BTreeMap::new(),
             hole_since: None,
         }
     }
 
-    /// A machine that knows that `position` is the log's head.
+    /// A machine that knows that `position` is the log's head. It wants to read history first only
+    /// where the publishers' counters have to be learned from it: a repetition of a frame may still
+    /// be on its way.
     pub fn at_head(rules: Arc<Rules>, position: Position) -> Self {
+        let resumed = Self::resume(rules, position);
         Self {
-            wants: false,
-            ..Self::resume(rules, position)
+            wants: resumed.wants && resumed.learn.is_some(),
+            ..resumed
         }
     }
 
@@ -164,18 +171,11 @@ impl Order {
         self.wants = self.rules.history;
     }
 
-    /// Where to read history from: the position; on the first read, a little before it where the
-    /// publishers' counters have to be learned.
+    /// Where to read history from: the position; at first, a little before it where the publishers'
+    /// counters have to be learned.
     pub fn read_from(&self) -> Position {
-        if !self.fresh || self.rules.lookback == 0 {
-            return self.position;
-        }
-        let back = self
-            .position
-            .sequence
-            .get()
-            .saturating_sub(self.rules.lookback);
-        Position::new(self.position.epoch, Sequence::new(back))
+        let sequence = self.learn.unwrap_or(self.position.sequence);
+        Position::new(self.position.epoch, sequence)
     }
 
     /// When [`Order::expire`] should be called, if nothing comes before.
@@ -198,7 +198,6 @@ impl Order {
                 self.restart(epoch, placed.first.previous(), out);
             }
         }
-        self.fresh = false;
         if placed.last() <= self.position.sequence {
             return;
         }
@@ -222,7 +221,7 @@ impl Order {
     pub fn page(&mut self, page: Page, out: &mut Vec<Item>) {
         let asked = self.read_from();
         self.wants = false;
-        self.fresh = false;
+        self.learn = None;
         if page.epoch != self.position.epoch {
             self.restart(page.epoch, Sequence::ZERO, out);
         } else if page.head < self.position.sequence {
@@ -233,10 +232,11 @@ impl Order {
             return;
         }
         // Older frames are only here for their counters; a floor above them is no loss.
-        if page.floor > self.position.sequence.next() {
+        if self.number_of(page.floor) > self.number_of(self.position.sequence.next()) {
             self.lose_until(page.floor.previous(), out);
         }
         let mut read_to = asked.sequence.min(self.position.sequence);
+        let empty = page.frames.is_empty();
         for stored in page.frames {
             let placed = Placed::decode(stored);
             read_to = placed.last();
@@ -248,6 +248,11 @@ impl Order {
                 self.lose_until(placed.first.previous(), out);
             }
             self.settle(placed, out);
+        }
+        if read_to < self.position.sequence && !empty {
+            self.learn = Some(read_to);
+            self.wants = true;
+            return;
         }
         if read_to >= page.head {
             return;
@@ -265,6 +270,12 @@ impl Order {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.give_up_hole(now, out);
         }
+    }
+
+    /// The broker's number for what stands at this sequence. Between two messages of neighbouring
+    /// numbers there can be no other, whatever their sequences.
+    fn number_of(&self, sequence: Sequence) -> u64 {
+        sequence.get() / self.rules.slot
     }
 
     /// Whether nothing can be missing between the position and this frame.

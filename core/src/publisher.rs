@@ -78,6 +78,16 @@ fn checked_size(node: &Node, topic: Option<&Topic>, messages: &[Message]) -> Res
         .iter()
         .map(|message| FrameBuilder::max_encoded_len(topic, message))
         .sum();
+    let most = node.capabilities.max_frame_messages();
+    if messages.len() as u64 > most {
+        return Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "a batch of {} messages is too large; up to {most} are allowed",
+                messages.len()
+            ),
+        ));
+    }
     let max = node.capabilities.max_frame_bytes;
     if size > max {
         let what = if messages.len() == 1 {
@@ -202,7 +212,7 @@ async fn store_and_await_return(
     deadline: Instant,
 ) {
     let stored = async {
-        let (lease, _) = node.feeds.lease(node, queue.log())?;
+        let lease = queue.feed(node)?;
         timeout_at(deadline, lease.live())
             .await
             .unwrap_or_else(|_| Err(node.link.why_down().unwrap_or_else(|| late(node))))?;
@@ -224,7 +234,7 @@ async fn store_and_await_return(
 }
 
 async fn await_return(
-    lease: Lease,
+    lease: Arc<Lease>,
     returned: oneshot::Receiver<Position>,
     deadline: Instant,
 ) -> Result<Position> {

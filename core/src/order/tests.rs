@@ -13,6 +13,7 @@ fn rules(dense: bool, history: bool) -> Arc<Rules> {
         counters: !dense,
         history,
         lookback: if dense { 0 } else { 64 },
+        slot: 1,
         hole_timeout: Duration::from_secs(5),
     })
 }
@@ -132,6 +133,8 @@ impl Machine {
             .collect()
     }
 }
+
+mod sparse;
 
 #[test]
 fn a_hole_is_read_from_history_once() {

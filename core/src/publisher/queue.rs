@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{
@@ -14,7 +14,7 @@ use tokio::{
 use super::Messages;
 use crate::{
     Error, ErrorKind, LogName, Options, Position, PublisherId, Result, Topic, WhenFull,
-    link::closed, node::Node,
+    feed::Lease, link::closed, node::Node,
 };
 
 /// A publish that waits.
@@ -47,6 +47,10 @@ struct State {
     task: Option<JoinHandle<()>>,
     publisher: PublisherId,
     counter: u64,
+    /// The feed that brings frames back, where the broker does not tell positions itself.
+    feed: Option<Arc<Lease>>,
+    /// The feed was used since the last [`Queue::release_feed`].
+    feed_used: bool,
 }
 
 impl Queue {
@@ -62,6 +66,8 @@ impl Queue {
                 task: None,
                 publisher: PublisherId::random(),
                 counter: 0,
+                feed: None,
+                feed_used: false,
             }),
             messages: Semaphore::new(max_messages as usize),
             bytes: Semaphore::new(max_bytes as usize),
@@ -133,12 +139,14 @@ impl Queue {
     pub(super) fn take(&self, node: &Node) -> Option<Vec<Request>> {
         let mut taken = Vec::new();
         let (mut messages, mut bytes) = (0_usize, 0_usize);
+        let most = usize::try_from(node.capabilities.max_frame_messages())
+            .unwrap_or(usize::MAX)
+            .min(node.options.frame_messages as usize);
         let mut removed = 0.0;
         let mut state = self.lock();
         while let Some(request) = state.waiting.front() {
             let count = request.messages.as_slice().len();
-            let fits = messages + count <= node.options.frame_messages as usize
-                && bytes + request.size <= node.options.frame_bytes;
+            let fits = messages + count <= most && bytes + request.size <= node.options.frame_bytes;
             if !fits && !taken.is_empty() {
                 break;
             }
@@ -160,6 +168,29 @@ impl Queue {
             return None;
         }
         Some(taken)
+    }
+
+    /// The feed of the log. It is kept for a while, so that not every lone publish of a node without
+    /// subscriptions subscribes at the broker anew.
+    pub(super) fn feed(&self, node: &Arc<Node>) -> Result<Arc<Lease>> {
+        let mut state = self.lock();
+        state.feed_used = true;
+        if let Some(feed) = &state.feed {
+            return Ok(feed.clone());
+        }
+        let (lease, _) = node.feeds.lease(node, &self.log)?;
+        let feed = Arc::new(lease);
+        state.feed = Some(feed.clone());
+        Ok(feed)
+    }
+
+    /// Gives the feed away if it was not used since the last call. To be dropped without a lock.
+    pub(super) fn release_feed(&self) -> Option<Arc<Lease>> {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.feed_used) || state.running {
+            return None;
+        }
+        state.feed.take()
     }
 
     /// The publisher id and counter of the next frame.

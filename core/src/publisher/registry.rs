@@ -78,6 +78,16 @@ impl Publishers {
         });
     }
 
+    /// Lets go of the feeds that bring frames back to nobody. To be called now and then.
+    pub(crate) fn release_feeds(&self) {
+        let unused: Vec<_> = {
+            let queues = self.lock();
+            let queues = queues.by_log.values();
+            queues.filter_map(|queue| queue.release_feed()).collect()
+        };
+        drop(unused);
+    }
+
     /// Waits until nothing is queued or in flight.
     pub(crate) async fn idle(&self) {
         loop {
