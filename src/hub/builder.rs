@@ -3,11 +3,13 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use super::{
+    auth::{AuthError, Authenticate, Credentials, User},
     context::Context,
     error,
-    hub::{Hub, Parts},
+    hub::{Hub, Policy, Registered, Shared},
+    lifecycle::Lifecycle,
     lifetime::Lifetime,
-    method::{Endpoint, Method, endpoint},
+    method::{Endpoint, Method, StreamMethod, endpoint, stream_endpoint},
     options::HubOptions,
 };
 use crate::{Backplane, Error, ErrorKind, Result};
@@ -20,6 +22,8 @@ pub struct HubBuilder<H> {
     options: HubOptions,
     methods: HashMap<String, Arc<dyn Endpoint>>,
     repeated: Option<String>,
+    policies: Vec<(String, Policy)>,
+    authenticate: Option<Authenticate>,
     on_connected: Option<Arc<dyn Endpoint>>,
     on_disconnected: Option<Arc<dyn Endpoint>>,
 }
@@ -32,6 +36,8 @@ impl<H: Send + Sync + 'static> HubBuilder<H> {
             options: HubOptions::default(),
             methods: HashMap::new(),
             repeated: None,
+            policies: Vec::new(),
+            authenticate: None,
             on_connected: None,
             on_disconnected: None,
         }
@@ -58,12 +64,65 @@ impl<H: Send + Sync + 'static> HubBuilder<H> {
         A: 'static,
         F: for<'h> Method<'h, H, A> + Send + Sync + 'static,
     {
-        let name = name.into();
         let endpoint = endpoint(self.hub.clone(), method);
+        self.add(name.into(), endpoint);
+        self
+    }
+
+    /// Adds a method that returns a stream: clients get its items one by one as they come, at their own
+    /// pace, and can stop it.
+    pub fn stream<A, F>(mut self, name: impl Into<String>, method: F) -> Self
+    where
+        A: 'static,
+        F: for<'h> StreamMethod<'h, H, A> + Send + Sync + 'static,
+    {
+        let endpoint = stream_endpoint(self.hub.clone(), method);
+        self.add(name.into(), endpoint);
+        self
+    }
+
+    /// Lets only those callers invoke a method whom `allows` lets pass; the others are told that they
+    /// are unauthorized. With several policies for one method, all of them have to.
+    pub fn authorize(
+        mut self,
+        method: impl Into<String>,
+        allows: impl Fn(&Context) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.policies.push((method.into(), Arc::new(allows)));
+        self
+    }
+
+    /// Has `authenticate` tell who a client is, on every request that it makes: the negotiation, and
+    /// whatever attaches or feeds a transport. A client that is turned away gets 401 or 403.
+    ///
+    /// Without this, a hub takes the [`User`] that the application's middleware has put into the
+    /// request's extensions, or else holds its clients for anonymous.
+    ///
+    /// ```
+    /// # use scaleout::hub::{AuthError, Credentials, Hub, User};
+    /// # struct Chat;
+    /// # fn subject_of(token: &str) -> Option<String> { Some(token.to_owned()) }
+    /// let hub = Hub::builder(Chat).authenticate(async |credentials: Credentials| {
+    ///     let token = credentials.token.ok_or(AuthError::Unauthenticated)?;
+    ///     let subject = subject_of(&token).ok_or(AuthError::Unauthenticated)?;
+    ///     Ok(User::new(subject))
+    /// });
+    /// ```
+    pub fn authenticate<F, Fut>(mut self, authenticate: F) -> Self
+    where
+        F: Fn(Credentials) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = std::result::Result<User, AuthError>> + Send + 'static,
+    {
+        self.authenticate = Some(Arc::new(move |credentials| {
+            Box::pin(authenticate(credentials))
+        }));
+        self
+    }
+
+    fn add(&mut self, name: String, endpoint: Arc<dyn Endpoint>) {
         if self.methods.insert(name.to_lowercase(), endpoint).is_some() {
             self.repeated = Some(name);
         }
-        self
     }
 
     /// Runs `method` whenever a client has connected, before its first invocation. An error refuses
@@ -107,15 +166,34 @@ impl<H: Send + Sync + 'static> HubBuilder<H> {
             ));
         }
         self.options.validate()?;
-        let lifetime = Lifetime::start(backplane, &self.name).await?;
-        Ok(Hub::start(Parts {
+        let register = |(name, endpoint)| {
+            let policy = None;
+            (name, Registered { endpoint, policy })
+        };
+        let mut methods: HashMap<_, _> = self.methods.into_iter().map(register).collect();
+        for (name, policy) in self.policies {
+            let method = methods.get_mut(&name.to_lowercase()).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("the hub has no method {name:?} to authorize"),
+                )
+            })?;
+            method.policy = Some(match method.policy.take() {
+                Some(earlier) => Arc::new(move |context| earlier(context) && policy(context)),
+                None => policy,
+            });
+        }
+        let lifetime = Lifetime::start(backplane, &self.name, self.options.clone(), true).await?;
+        let shared = Shared {
             name: self.name,
             options: self.options,
-            methods: self.methods,
+            methods,
             on_connected: self.on_connected,
             on_disconnected: self.on_disconnected,
             lifetime,
-        }))
+            lifecycle: Arc::new(Lifecycle::default()),
+        };
+        Ok(Hub::start(shared, self.authenticate))
     }
 }
 

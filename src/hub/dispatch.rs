@@ -1,54 +1,60 @@
 //! One client, from its handshake to its end: the receive loop, and what ends it.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use tokio::{
     select,
-    time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout, timeout_at},
 };
 
 use super::{
     connection::Connection,
     context::{Context, DisconnectReason},
+    counting::Counting,
     hub::Shared,
-    invocation::Invoker,
+    invocation::{Invoker, Turn},
+    lifetime::Answered,
     protocol::{
         HandshakeError, HandshakeRequest, InputBuffer, Message, Protocol, ProtocolError,
         handshake_error, handshake_success,
     },
-    transport::{InputEnd, PipeReader},
+    transport::{Input, InputEnd, Kind, PipeReader, Transport},
 };
 
 const CLOSED_WITH_ERROR: &str = "Connection closed with an error.";
 
+/// How often a client that counts messages is told which of them have arrived.
+const ACKNOWLEDGE: Duration = Duration::from_secs(1);
+
 /// Serves one client until its connection is over.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    connection: Arc<Connection>,
-    token: Arc<str>,
-    input: PipeReader,
-) {
+pub(super) async fn serve(shared: Arc<Shared>, connection: Arc<Connection>, input: PipeReader) {
     let mut receiver = Receiver {
         input,
         buffer: InputBuffer::default(),
     };
     match receiver.handshake(&shared, &connection).await {
-        Ok(protocol) => {
+        Ok((protocol, counts)) => {
             connection.set_protocol(protocol);
-            connection.push(handshake_success());
-            Session::new(shared.clone(), connection, protocol, receiver)
-                .run(&token)
+            connection.push(handshake_success(), Kind::Control);
+            if counts {
+                connection.outbound().retain();
+            }
+            Session::new(shared, connection, protocol, receiver, counts)
+                .run()
                 .await;
             return;
         }
         Err(Some(error)) => {
             let text = error.text(shared.options.enable_detailed_errors);
             tracing::debug!(connection = %connection.id(), "handshake failed: {text}");
-            connection.push(handshake_error(&text));
+            connection.push(handshake_error(&text), Kind::Control);
         }
         Err(None) => {}
     }
-    shared.connections.remove(&token);
     connection.outbound().finish();
 }
 
@@ -59,22 +65,30 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// `Err(None)`: the client has left.
+    /// The protocol, and whether both sides count messages. `Err(None)`: the client has left.
     async fn handshake(
         &mut self,
         shared: &Shared,
         connection: &Connection,
-    ) -> Result<Protocol, Option<HandshakeError>> {
+    ) -> Result<(Protocol, bool), Option<HandshakeError>> {
         let limit = shared.options.maximum_receive_message_size;
+        let carries_binary = connection.transport().is_none_or(Transport::carries_binary);
         let request = async {
             loop {
                 match self.buffer.next_record(limit) {
-                    Ok(Some(record)) => return Ok(HandshakeRequest::decode(&record)?.negotiate()?),
+                    Ok(Some(record)) => {
+                        let request = HandshakeRequest::decode(&record)?;
+                        let protocol =
+                            request.negotiate(&shared.options.protocols, carries_binary)?;
+                        let counts = connection.asked_stateful && request.counts_messages();
+                        return Ok((protocol, counts));
+                    }
                     Ok(None) => {}
                     Err(_) => return Err(Some(HandshakeError::Canceled)),
                 }
                 match self.input.read().await {
-                    Ok(bytes) => self.buffer.push(&bytes),
+                    Ok(Input::Bytes(bytes)) => self.buffer.push(&bytes),
+                    Ok(Input::Attached | Input::Detached) => {}
                     Err(_) => return Err(None),
                 }
             }
@@ -83,7 +97,7 @@ impl Receiver {
             request = timeout(shared.options.handshake_timeout, request) => {
                 request.unwrap_or(Err(Some(HandshakeError::Canceled)))
             }
-            () = shared.closing() => Err(Some(HandshakeError::Canceled)),
+            () = shared.lifecycle.closing() => Err(Some(HandshakeError::Canceled)),
             _ = connection.ending() => Err(None),
         }
     }
@@ -98,6 +112,10 @@ struct Session {
     invoker: Invoker,
     /// Since when the client is silent, once it has shown that it pings.
     silent_since: Option<Instant>,
+    /// Whether the client pings, while it has no transport to do so.
+    pings: bool,
+    /// Kept with clients that can come back.
+    counting: Option<Arc<Mutex<Counting>>>,
 }
 
 /// Counts a connection for as long as its task lives.
@@ -134,6 +152,7 @@ impl Session {
         connection: Arc<Connection>,
         protocol: Protocol,
         receiver: Receiver,
+        counts: bool,
     ) -> Self {
         Self {
             invoker: Invoker::new(shared.clone(), connection.clone(), protocol),
@@ -142,55 +161,62 @@ impl Session {
             protocol,
             receiver,
             silent_since: None,
+            pings: false,
+            counting: counts.then(Arc::default),
         }
     }
 
-    async fn run(mut self, token: &str) {
+    async fn run(mut self) {
         let shared = self.shared.clone();
         let connection = self.connection.clone();
         let _counted = Counted::new();
-        shared.lifetime.connect(&connection);
         tracing::debug!(connection = %connection.id(), hub = shared.name, "connected");
 
         let keep_alive = keep_alive(&shared, &connection, self.protocol);
+        let acknowledge = acknowledge(self.counting.clone(), &connection, self.protocol);
         let end = select! {
             end = self.live() => end,
             never = keep_alive => match never {},
+            never = acknowledge => match never {},
         };
         if end.reason == DisconnectReason::ServerClosing {
             // The answers to what is running still reach the client.
-            let _ = timeout_at(shared.patience(), self.invoker.idle()).await;
+            let _ = timeout_at(shared.lifecycle.patience(), self.invoker.calls_done()).await;
         }
         shared.lifetime.disconnect(&connection);
         if let Some(close) = end.close {
-            connection.push(
-                self.protocol
-                    .close(close.error.as_deref(), close.allow_reconnect),
-            );
+            let message = self
+                .protocol
+                .close(close.error.as_deref(), close.allow_reconnect);
+            connection.push(message, Kind::Control);
         }
         connection.outbound().finish();
         connection.set_gone();
-        shared.connections.remove(token);
         self.invoker.idle().await;
 
         tracing::debug!(connection = %connection.id(), hub = shared.name, reason = %end.reason, "disconnected");
         if let Some(on_disconnected) = shared.on_disconnected.clone() {
-            let context = Context::new(shared.clone(), connection.clone()).with_reason(end.reason);
-            if let Err(failure) = self
-                .invoker
-                .call(on_disconnected, context, Vec::new())
-                .await
-            {
+            let context = self.context(Turn::none()).with_reason(end.reason);
+            if let Err(failure) = self.invoker.call(on_disconnected, context).await {
                 tracing::error!(connection = %connection.id(), hub = shared.name, %failure, "on_disconnected failed");
             }
         }
     }
 
+    fn context(&self, turn: Turn) -> Context {
+        Context::new(self.shared.lifetime.clone(), self.connection.clone(), turn)
+    }
+
     /// From the first to the last message.
     async fn live(&mut self) -> End {
+        let (shared, connection) = (self.shared.clone(), self.connection.clone());
+        if let Err(error) = shared.lifetime.connect(&connection).await {
+            tracing::error!(connection = %connection.id(), %error, "a client could not be connected");
+            return self.failed(&error.to_string(), DisconnectReason::Aborted);
+        }
         if let Some(on_connected) = self.shared.on_connected.clone() {
-            let context = Context::new(self.shared.clone(), self.connection.clone());
-            if let Err(failure) = self.invoker.call(on_connected, context, Vec::new()).await {
+            let context = self.context(Turn::connecting());
+            if let Err(failure) = self.invoker.call(on_connected, context).await {
                 tracing::warn!(connection = %self.connection.id(), %failure, "on_connected failed");
                 return End {
                     close: Some(Close {
@@ -204,15 +230,19 @@ impl Session {
                 };
             }
         }
-        let (shared, connection) = (self.shared.clone(), self.connection.clone());
+        let expiry = expiry(&shared, &connection);
         select! {
             reason = connection.ending() => End {
                 close: (reason == DisconnectReason::Aborted).then_some(Close { error: None, allow_reconnect: false }),
                 reason,
             },
-            () = shared.closing() => End {
+            () = shared.lifecycle.closing() => End {
                 close: Some(Close { error: None, allow_reconnect: true }),
                 reason: DisconnectReason::ServerClosing,
+            },
+            () = expiry => End {
+                close: Some(Close { error: None, allow_reconnect: true }),
+                reason: DisconnectReason::Expired,
             },
             end = self.receive() => end,
         }
@@ -223,6 +253,9 @@ impl Session {
             let limit = self.shared.options.maximum_receive_message_size;
             match self.protocol.decode(&mut self.receiver.buffer, limit) {
                 Ok(Some(message)) => {
+                    if self.is_duplicate(&message) {
+                        continue;
+                    }
                     if let Some(end) = self.dispatch(message).await {
                         return end;
                     }
@@ -241,7 +274,10 @@ impl Session {
                 None => Ok(read.await),
             };
             match read {
-                Ok(Ok(bytes)) => self.receiver.buffer.push(&bytes),
+                Ok(Ok(Input::Bytes(bytes))) => self.receiver.buffer.push(&bytes),
+                // Nobody can be heard who has no transport.
+                Ok(Ok(Input::Detached)) => self.pings |= self.silent_since.take().is_some(),
+                Ok(Ok(Input::Attached)) => self.attached(),
                 Ok(Err(InputEnd::Closed)) if !self.receiver.buffer.is_empty() => {
                     return self.broken(ProtocolError(
                         "Connection terminated while reading a message.".into(),
@@ -291,15 +327,47 @@ impl Session {
                     reason: DisconnectReason::Closed { error },
                 });
             }
-            // There are no streams and no questions of ours yet that these could belong to, and
-            // nothing is counted that could be acknowledged. To clients that is no error.
-            Message::StreamItem { .. }
-            | Message::Completion { .. }
-            | Message::CancelInvocation { .. }
-            | Message::Ack { .. }
-            | Message::Sequence { .. } => {}
+            Message::StreamItem { id, item } => self.invoker.item(&id, item).await,
+            Message::Completion { id, outcome } => {
+                let outcome = self.invoker.end(&id, outcome).await?;
+                let lifetime = &self.shared.lifetime;
+                if lifetime.answered(&self.connection, &id, outcome) == Answered::NotAsked {
+                    return Some(self.broken(ProtocolError(format!(
+                        "The client has answered invocation '{id}', which was not its own."
+                    ))));
+                }
+            }
+            Message::CancelInvocation { id } => self.invoker.cancel(&id),
+            // Without counting, to clients that is no error.
+            Message::Ack { sequence_id } => self.connection.outbound().acknowledge(sequence_id),
+            Message::Sequence { sequence_id } => {
+                let counting = self.counting.as_deref().map(counting);
+                if let Some(Err(error)) = counting.map(|mut it| it.announced(sequence_id)) {
+                    return Some(self.broken(error));
+                }
+            }
         }
         None
+    }
+
+    /// Whether the message is one that was handled before the client came back.
+    fn is_duplicate(&self, message: &Message) -> bool {
+        message.is_counted()
+            && self
+                .counting
+                .as_deref()
+                .is_some_and(|it| !counting(it).is_new())
+    }
+
+    /// The client has come back with another transport.
+    fn attached(&mut self) {
+        self.receiver.buffer.clear();
+        if self.pings {
+            self.silent_since = Some(Instant::now());
+        }
+        if let Some(it) = &self.counting {
+            counting(it).attached();
+        }
     }
 
     fn broken(&self, error: ProtocolError) -> End {
@@ -326,13 +394,49 @@ impl Session {
 
 /// Pings the client for as long as the session lives, unless something is being written anyway.
 async fn keep_alive(shared: &Shared, connection: &Connection, protocol: Protocol) -> Infallible {
+    if connection.transport().is_some_and(Transport::keeps_alive) {
+        return std::future::pending().await;
+    }
     let period = shared.options.keep_alive_interval;
     let mut tick = interval_at(Instant::now() + period, period);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         if connection.outbound().is_empty() {
-            connection.push(protocol.ping());
+            connection.push(protocol.ping(), Kind::Control);
         }
     }
+}
+
+/// Tells a client that counts messages which of them have arrived.
+async fn acknowledge(
+    counted: Option<Arc<Mutex<Counting>>>,
+    connection: &Connection,
+    protocol: Protocol,
+) -> Infallible {
+    let Some(counted) = counted else {
+        return std::future::pending().await;
+    };
+    loop {
+        sleep(ACKNOWLEDGE).await;
+        if let Some(latest) = counting(&counted).acknowledge() {
+            connection.push(protocol.ack(latest), Kind::Control);
+        }
+    }
+}
+
+/// Resolves when the user's authentication expires, if that is to end the connection.
+async fn expiry(shared: &Shared, connection: &Connection) {
+    match connection.user().expires() {
+        Some(expires) if shared.options.close_on_authentication_expiration => {
+            let left = expires.duration_since(SystemTime::now());
+            sleep(left.unwrap_or_default()).await;
+        }
+        _ => std::future::pending().await,
+    }
+}
+
+fn counting(counting: &Mutex<Counting>) -> MutexGuard<'_, Counting> {
+    // Nothing that runs under the lock leaves it half changed.
+    counting.lock().unwrap_or_else(PoisonError::into_inner)
 }

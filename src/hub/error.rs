@@ -1,6 +1,8 @@
 //! [`HubError`]: how a hub method fails, and what its client is told.
 
-use std::{error::Error as StdError, fmt};
+use std::{any::Any, error::Error as StdError, fmt};
+
+use super::clients::ClientError;
 
 /// Why a hub method failed.
 ///
@@ -62,6 +64,12 @@ impl HubError {
 
 impl<E: StdError + Send + Sync + 'static> From<E> for HubError {
     fn from(error: E) -> Self {
+        // What another client answered is meant for the one who had it asked.
+        if let Some(error) = (&error as &dyn Any).downcast_ref::<ClientError>()
+            && !matches!(error, ClientError::Backplane(_))
+        {
+            return Self::new(error.to_string());
+        }
         Self(Repr::Internal {
             type_name: short_name(std::any::type_name::<E>()),
             source: Box::new(error),

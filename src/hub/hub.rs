@@ -1,23 +1,22 @@
 //! [`Hub`], the handle, and what all its connections share.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use axum::Router;
-use tokio::time::{Instant, MissedTickBehavior};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    builder::HubBuilder, connection::Connections, context::HubContext, lifetime::Lifetime,
-    method::Endpoint, options::HubOptions, route,
+    auth::Authenticate,
+    builder::HubBuilder,
+    connection::{Connection, Connections},
+    context::{Context, HubContext},
+    dispatch,
+    http::{self, Application, Serving},
+    lifecycle::Lifecycle,
+    lifetime::Lifetime,
+    method::Endpoint,
+    options::HubOptions,
+    transport::PipeReader,
 };
-
-/// How often the table of connections is searched for those that nobody attached to.
-const SWEEP: Duration = Duration::from_secs(1);
 
 /// A hub on this node.
 ///
@@ -32,11 +31,12 @@ pub struct Hub {
 /// Ends everything when the last [`Hub`] is dropped. Tasks hold [`Shared`], not this.
 struct Handle {
     shared: Arc<Shared>,
+    endpoint: Arc<http::Endpoint>,
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.shared.kill.cancel();
+        self.shared.lifecycle.kill();
         self.shared.lifetime.stop();
     }
 }
@@ -46,28 +46,27 @@ pub(super) struct Shared {
     pub(super) name: String,
     pub(super) options: HubOptions,
     /// By name in lower case.
-    pub(super) methods: HashMap<String, Arc<dyn Endpoint>>,
+    pub(super) methods: HashMap<String, Registered>,
     pub(super) on_connected: Option<Arc<dyn Endpoint>>,
     pub(super) on_disconnected: Option<Arc<dyn Endpoint>>,
     pub(super) lifetime: Lifetime,
-    pub(super) connections: Connections,
-    tasks: TaskTracker,
-    /// No new connections; those that are there say goodbye.
-    closing: CancellationToken,
-    /// When running methods have to be done once the hub is closing.
-    patience: OnceLock<Instant>,
-    /// Everything ends where it stands.
-    kill: CancellationToken,
+    pub(super) lifecycle: Arc<Lifecycle>,
 }
 
-/// What the builder knows.
-pub(super) struct Parts {
-    pub(super) name: String,
-    pub(super) options: HubOptions,
-    pub(super) methods: HashMap<String, Arc<dyn Endpoint>>,
-    pub(super) on_connected: Option<Arc<dyn Endpoint>>,
-    pub(super) on_disconnected: Option<Arc<dyn Endpoint>>,
-    pub(super) lifetime: Lifetime,
+/// A method of the hub, and who may call it.
+pub(super) struct Registered {
+    pub(super) endpoint: Arc<dyn Endpoint>,
+    pub(super) policy: Option<Policy>,
+}
+
+pub(super) type Policy = Arc<dyn Fn(&Context) -> bool + Send + Sync>;
+
+struct Dispatcher(Arc<Shared>);
+
+impl Application for Dispatcher {
+    fn serve(&self, connection: Arc<Connection>, input: PipeReader) -> Serving {
+        Box::pin(dispatch::serve(self.0.clone(), connection, input))
+    }
 }
 
 impl Hub {
@@ -76,43 +75,31 @@ impl Hub {
         HubBuilder::new(hub)
     }
 
-    pub(super) fn start(parts: Parts) -> Self {
-        let Parts {
-            name,
-            options,
-            methods,
-            on_connected,
-            on_disconnected,
-            lifetime,
-        } = parts;
-        let shared = Arc::new(Shared {
-            name,
-            options,
-            methods,
-            on_connected,
-            on_disconnected,
-            lifetime,
+    pub(super) fn start(shared: Shared, authenticate: Option<Authenticate>) -> Self {
+        let shared = Arc::new(shared);
+        let endpoint = Arc::new(http::Endpoint {
+            options: shared.options.clone(),
+            lifecycle: shared.lifecycle.clone(),
+            authenticate,
+            node: shared.lifetime.node().clone(),
+            app: Box::new(Dispatcher(shared.clone())),
             connections: Connections::default(),
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
-            patience: OnceLock::new(),
-            kill: CancellationToken::new(),
         });
-        shared.spawn(sweep(shared.clone()));
+        shared.lifecycle.spawn(endpoint.clone().sweep());
         Self {
-            handle: Arc::new(Handle { shared }),
+            handle: Arc::new(Handle { shared, endpoint }),
         }
     }
 
     /// The hub's routes: `path` for transports and `path/negotiate`, each with and without a slash at
     /// its end. Merge them into the application's router. `path` begins with a slash.
     pub fn routes<S: Clone + Send + Sync + 'static>(&self, path: &str) -> Router<S> {
-        route::routes(self, path)
+        self.handle.endpoint.routes(path, self.clone())
     }
 
     /// The hub as tasks outside its methods see it.
     pub fn context(&self) -> HubContext {
-        HubContext::new(self.shared().clone())
+        HubContext::of(&self.shared().lifetime)
     }
 
     /// How many clients are connected to this node.
@@ -132,24 +119,16 @@ impl Hub {
     /// If the future is dropped, the hub goes on closing; running methods are not stopped.
     pub async fn close(&self, timeout: Duration) {
         let shared = self.shared();
-        let _ = shared.patience.set(Instant::now() + timeout / 2);
-        shared.closing.cancel();
-        shared.tasks.close();
-        if tokio::time::timeout(timeout, shared.tasks.wait())
-            .await
-            .is_err()
-        {
+        if !shared.lifecycle.close(timeout).await {
             tracing::warn!(
                 hub = shared.name,
-                "closing took too long; the rest is dropped"
+                "closing took too long; the rest was dropped"
             );
-            shared.kill.cancel();
-            shared.tasks.wait().await;
         }
         shared.lifetime.close().await;
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }
 }
@@ -161,40 +140,4 @@ impl fmt::Debug for Hub {
             .field("connections", &self.connections())
             .finish_non_exhaustive()
     }
-}
-
-impl Shared {
-    /// Runs a task that ends with the hub at the latest.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let kill = self.kill.clone();
-        self.tasks.spawn(async move {
-            kill.run_until_cancelled(task).await;
-        });
-    }
-
-    pub(super) fn is_closing(&self) -> bool {
-        self.closing.is_cancelled() || self.kill.is_cancelled()
-    }
-
-    /// Resolves when the hub is closing. Cancel-safe.
-    pub(super) async fn closing(&self) {
-        self.closing.cancelled().await;
-    }
-
-    /// Until when a closing hub waits for running methods.
-    pub(super) fn patience(&self) -> Instant {
-        self.patience.get().copied().unwrap_or_else(Instant::now)
-    }
-}
-
-async fn sweep(shared: Arc<Shared>) {
-    let mut tick = tokio::time::interval(SWEEP);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let sweeping = async {
-        loop {
-            tick.tick().await;
-            shared.connections.sweep(shared.options.disconnect_timeout);
-        }
-    };
-    shared.closing.run_until_cancelled(sweeping).await;
 }

@@ -40,37 +40,45 @@
 //!
 //! # Inside
 //!
-//! A request meets `route`, which answers it or attaches a `transport` to a `connection`. From then
+//! A request meets `http`, which answers it or attaches a `transport` to a `connection`. From then
 //! on two tasks serve the client: the transport, which carries bytes, and `dispatch`, which reads
 //! messages out of them with a `protocol` and has `invocation` run each call through `method`. What is sent
 //! to clients goes through `lifetime`: out on the backplane, and from there into the queue of every
 //! connection that it is for. No task waits for another client than its own.
 
+mod auth;
 mod builder;
 mod clients;
 mod connection;
 mod context;
+mod counting;
 mod dispatch;
 mod error;
+mod http;
 #[expect(clippy::module_inception, reason = "it is the hub")]
 mod hub;
 mod id;
 mod invocation;
+mod lifecycle;
 mod lifetime;
 mod method;
-mod negotiate;
 mod options;
 mod protocol;
-mod route;
+mod raw;
 mod transport;
 
 pub use self::{
+    auth::{AuthError, Credentials, User},
     builder::HubBuilder,
-    clients::{Arguments, Clients, Target},
+    clients::{Arguments, Client, ClientError, Clients, Sent, Target},
     context::{Context, DisconnectReason, HubContext},
     error::HubError,
     hub::Hub,
     id::ConnectionId,
-    method::{Argument, Method, Reply},
-    options::HubOptions,
+    lifetime::{Member, Resumed},
+    method::{Argument, Method, Reply, StreamMethod, StreamReply, Upload},
+    options::{HubOptions, SlowConsumer, WhenBrokerDown},
+    protocol::{Binary, Protocol, Timestamp},
+    raw::{RawConnection, RawEndpoint},
+    transport::Transport,
 };

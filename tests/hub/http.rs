@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use scaleout::hub::HubOptions;
+use scaleout::hub::{HubOptions, Transport};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -11,39 +11,79 @@ use tokio::{
 
 use crate::{client::Client, node::Node};
 
+/// The head of a response.
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    text: String,
+}
+
+impl Head {
+    /// A header's value; in lower case, as all of the head.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut lines = self.text.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// Sends a request and reads the head of the response.
+pub(crate) async fn open(
+    address: SocketAddr,
+    line: &str,
+    headers: &str,
+    body: &[u8],
+) -> (Head, TcpStream) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let request =
+        format!("{line} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n{headers}\r\n");
+    stream
+        .write_all(&[request.as_bytes(), body].concat())
+        .await
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let text = String::from_utf8(head).unwrap().to_lowercase();
+    let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+    (Head { status, text }, stream)
+}
+
+/// The same, and reads the body.
+pub(crate) async fn exchange(
+    address: SocketAddr,
+    line: &str,
+    headers: &str,
+    body: &[u8],
+) -> (Head, Vec<u8>) {
+    let (head, mut stream) = open(address, line, headers, body).await;
+    let length = match head.field("content-length") {
+        Some(length) => length.parse().unwrap(),
+        None => {
+            assert_eq!(head.status, 204, "an explicit length");
+            0
+        }
+    };
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.unwrap();
+    (head, body)
+}
+
 /// Sends a request and returns status, content type and body.
 pub(crate) async fn request(
     address: SocketAddr,
     line: &str,
     headers: &str,
 ) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{line} HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n{headers}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let (mut head, mut byte) = (Vec::new(), [0]);
-    while !head.ends_with(b"\r\n\r\n") {
-        stream.read_exact(&mut byte).await.unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap().to_lowercase();
-    let field = |name: &str| {
-        let prefix = format!("{name}: ");
-        head.lines()
-            .find_map(|line| line.strip_prefix(prefix.as_str()))
-            .map(str::to_owned)
-    };
-    let length: usize = field("content-length")
-        .expect("an explicit length")
-        .parse()
-        .unwrap();
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await.unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (
-        status,
-        field("content-type").unwrap_or_default(),
-        String::from_utf8(body).unwrap(),
-    )
+    let (head, body) = exchange(address, line, headers, b"").await;
+    let content_type = head.field("content-type").unwrap_or_default().to_owned();
+    (head.status, content_type, String::from_utf8(body).unwrap())
+}
+
+/// Negotiates, and returns the token to connect with.
+pub(crate) async fn token(node: &Node) -> String {
+    let answer = negotiate(node, "?negotiateVersion=1").await;
+    answer["connectionToken"].as_str().unwrap().to_owned()
 }
 
 async fn negotiate(node: &Node, query: &str) -> Value {
@@ -69,7 +109,11 @@ async fn version_1_gives_a_secret_token_beside_the_public_id() {
             "negotiateVersion": 1,
             "connectionId": null,
             "connectionToken": null,
-            "availableTransports": [{"transport": "WebSockets", "transferFormats": ["Text", "Binary"]}],
+            "availableTransports": [
+                {"transport": "WebSockets", "transferFormats": ["Text", "Binary"]},
+                {"transport": "ServerSentEvents", "transferFormats": ["Text"]},
+                {"transport": "LongPolling", "transferFormats": ["Text", "Binary"]},
+            ],
         })
     );
 
@@ -155,7 +199,8 @@ async fn requests_without_a_connection_are_told_so() {
 
 #[tokio::test]
 async fn requests_that_do_not_fit_their_connection_are_told_so() {
-    let node = Node::start().await;
+    let options = HubOptions::new().with_transports([Transport::WebSockets]);
+    let node = Node::with(options).await;
     let answer = negotiate(&node, "?negotiateVersion=1").await;
     let token = answer["connectionToken"].as_str().unwrap();
     let connect = format!("GET /chat?id={token}");
@@ -164,13 +209,8 @@ async fn requests_that_do_not_fit_their_connection_are_told_so() {
     let text = "ServerSentEvents transport not supported by this end point type";
     assert_eq!((status, body.as_str()), (404, text));
     let (status, _, body) = request(node.address, &connect, "").await;
-    assert_eq!(
-        (status, body.as_str()),
-        (
-            404,
-            "LongPolling transport not supported by this end point type"
-        )
-    );
+    let text = "LongPolling transport not supported by this end point type";
+    assert_eq!((status, body.as_str()), (404, text));
 
     let stream = TcpStream::connect(node.address).await.unwrap();
     let mut client = Client::upgrade(stream, &format!("/chat?id={token}")).await;

@@ -11,9 +11,11 @@ mod node;
 
 mod closing;
 mod cluster;
+mod events;
 mod http;
 mod invocations;
 mod limits;
 mod malformed;
+mod polling;
 mod shutdown;
 mod timing;

@@ -17,9 +17,14 @@ use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes};
 
-use crate::hub::{id::ConnectionId, protocol::Protocol};
+use super::outgoing::Arguments;
+use crate::hub::{
+    id::ConnectionId,
+    protocol::{Protocol, put_varint},
+};
 
-const VERSION: u8 = 1;
+/// [Control messages](super::control) have 2.
+pub(super) const VERSION: u8 = 1;
 
 /// An invocation of client methods, in each of the protocols that clients may speak.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +36,7 @@ pub(super) struct Envelope {
     /// The clients' method.
     pub(super) target: String,
     /// The array of arguments, by [`Protocol::index`].
-    pub(super) arguments: [Option<Bytes>; Protocol::ALL.len()],
+    pub(super) arguments: Arguments,
 }
 
 impl Envelope {
@@ -103,15 +108,6 @@ impl fmt::Display for EnvelopeError {
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, value: usize) {
-    let mut rest = value as u64;
-    while rest >= 0x80 {
-        out.put_u8((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.put_u8((rest & 0x7f) as u8);
-}
-
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len());
     out.put_slice(bytes);
@@ -168,7 +164,10 @@ mod tests {
             except: except.iter().map(|&id| id.into()).collect(),
             to: to.iter().map(|&id| id.into()).collect(),
             target: target.into(),
-            arguments: [json.map(|text| Bytes::copy_from_slice(text.as_bytes()))],
+            arguments: [
+                json.map(|text| Bytes::copy_from_slice(text.as_bytes())),
+                None,
+            ],
         }
     }
 
@@ -192,8 +191,8 @@ mod tests {
     #[test]
     fn an_unknown_version_is_named() {
         assert_eq!(
-            Envelope::decode(Bytes::from_static(b"\x02")),
-            Err(EnvelopeError::Version(2))
+            Envelope::decode(Bytes::from_static(b"\x03")),
+            Err(EnvelopeError::Version(3))
         );
         assert_eq!(
             Envelope::decode(Bytes::new()),
@@ -209,13 +208,13 @@ mod tests {
 
         #[test]
         fn every_envelope_comes_back(
-            except: Vec<String>, to: Vec<String>, target: String, json: Option<Vec<u8>>,
+            except: Vec<String>, to: Vec<String>, target: String, json: Option<Vec<u8>>, binary: Option<Vec<u8>>,
         ) {
             let envelope = Envelope {
                 except: except.into_iter().map(Into::into).collect(),
                 to: to.into_iter().map(Into::into).collect(),
                 target,
-                arguments: [json.map(Into::into)],
+                arguments: [json.map(Into::into), binary.map(Into::into)],
             };
             prop_assert_eq!(Envelope::decode(envelope.encode()), Ok(envelope));
         }

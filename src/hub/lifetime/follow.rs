@@ -2,16 +2,22 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::{Backplane, ErrorKind, Event, Start, Subscription, Topic};
+use crate::{Backplane, Entry, ErrorKind, Event, Position, Sequence, Start, Subscription, Topic};
 
 /// The wait before a topic is subscribed to anew after its subscription ended with an error. The
 /// backplane reconnects by itself, so such errors are not about a broker that is away.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// Hands every message of the topic to `deliver`, until the backplane is closed.
+/// What a topic brings.
+#[derive(Debug)]
+pub(super) enum Heard<'a> {
+    Message(&'a Entry),
+    /// The topic stands here now, and something before that is lost.
+    Lost(Position),
+}
+
+/// Hands every message of the topic to `hear`, until the backplane is closed.
 ///
 /// What the backplane says it cannot deliver is logged and counted. It ends nothing: clients that
 /// need every message resume by cursor.
@@ -19,20 +25,22 @@ pub(super) async fn follow(
     backplane: &Backplane,
     topic: &Topic,
     mut subscription: Subscription,
-    mut deliver: impl FnMut(&Bytes),
+    mut hear: impl FnMut(Heard<'_>),
 ) {
     loop {
         // A topic that always has a message must not keep this thread from everything else.
         tokio::task::coop::consume_budget().await;
         match subscription.next().await {
-            Some(Event::Message(entry)) => deliver(entry.payload()),
+            Some(Event::Message(entry)) => hear(Heard::Message(&entry)),
             Some(Event::Gap(gap)) => {
                 metrics::counter!("scaleout_hub_gaps_total").increment(1);
                 tracing::warn!(%topic, first = %gap.first, last = %gap.last, "clients of this hub missed messages");
+                hear(Heard::Lost(Position::new(gap.epoch, gap.last)));
             }
             Some(Event::Reset(reset)) => {
                 metrics::counter!("scaleout_hub_resets_total").increment(1);
                 tracing::warn!(%topic, reason = ?reset.reason, "the broker began anew; clients of this hub may have missed messages");
+                hear(Heard::Lost(Position::new(reset.epoch, Sequence::ZERO)));
             }
             Some(Event::Closed(Some(error))) => {
                 tracing::error!(%topic, %error, "a hub lost its subscription; subscribing again");

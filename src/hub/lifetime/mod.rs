@@ -4,174 +4,161 @@
 //! travels on those; `follow` reads them. This module joins the four: a send publishes an envelope,
 //! and every node that has somebody to deliver it to, this one included, finds it in its
 //! subscription. What is meant for one connection of this node takes the short way.
+//!
+//! `cluster` keeps account of the other nodes (`peers`) with `control` messages, and by them asks what
+//! only another node can do (`asking`). `membership` is joining, leaving and resuming.
 
+mod asking;
+mod cluster;
+mod control;
 mod envelope;
 mod follow;
 mod manager;
+mod membership;
 mod outgoing;
+mod peers;
+mod sending;
 mod topics;
+mod waiting;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
 
-use bytes::Bytes;
-use futures_util::future::{join, join_all, try_join};
+use futures_util::future::try_join3;
+use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(super) use self::outgoing::Outgoing;
+pub use self::membership::{Member, Resumed};
+pub(super) use self::{asking::Answered, membership::parse_cursor, outgoing::Outgoing};
 use self::{
-    envelope::Envelope,
-    manager::{Liveness, Manager, Subscribe},
-    topics::Topics,
+    control::Reply, envelope::Envelope, follow::Heard, manager::Manager, peers::Peers,
+    topics::Topics, waiting::Waiting,
 };
 use super::{
-    clients::To,
     connection::Connection,
     id::{ConnectionId, NodeTag},
+    options::HubOptions,
+    protocol::Outcome,
 };
-use crate::{Backplane, Error, ErrorKind, Result, Start, Topic};
+use crate::{Backplane, Cursor, Entry, Error, ErrorKind, Health, Result, Start, Topic};
 
 /// One hub's share of this node, and its line to the others.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Lifetime {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
+    name: String,
     backplane: Backplane,
+    options: HubOptions,
     topics: Topics,
     node: NodeTag,
+    /// Whether clients can connect here.
+    serves: bool,
     manager: Manager,
+    peers: Mutex<Peers>,
+    /// Questions to clients of this node.
+    questions: Waiting<ConnectionId, Outcome>,
+    /// Requests to other nodes; each reply tells whose it is.
+    requests: Waiting<(), (String, Reply)>,
     /// The tasks that follow topics, and what ends them.
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Lifetime {
-    /// Subscribes to what everybody gets and to what single connections of this node get.
-    pub(super) async fn start(backplane: &Backplane, hub: &str) -> Result<Self> {
-        let topics = Topics::new(hub)?;
+    /// Subscribes to what concerns this node. One that does not serve clients subscribes only to what
+    /// other nodes tell it.
+    pub(super) async fn start(
+        backplane: &Backplane,
+        name: &str,
+        options: HubOptions,
+        serves: bool,
+    ) -> Result<Self> {
+        let topics = Topics::new(name)?;
         let node = NodeTag::random();
-        let (all, own) = (topics.all()?, topics.own(&node)?);
-        let (all_subscription, own_subscription) = try_join(
-            backplane.subscribe(&all, Start::Latest),
+        let (all, own, nodes) = (topics.all()?, topics.own(&node)?, topics.nodes()?);
+        let (all_subscription, own_subscription, nodes_subscription) = try_join3(
+            async {
+                if serves {
+                    backplane.subscribe(&all, Start::Latest).await.map(Some)
+                } else {
+                    Ok(None)
+                }
+            },
             backplane.subscribe(&own, Start::Latest),
+            backplane.subscribe(&nodes, Start::Latest),
         )
         .await?;
+        let peers = Peers::new(Instant::now(), options.node_timeout);
         let lifetime = Self {
             inner: Arc::new(Inner {
+                name: name.to_owned(),
                 backplane: backplane.clone(),
+                options,
                 topics,
                 node,
+                serves,
                 manager: Manager::default(),
+                peers: Mutex::new(peers),
+                questions: Waiting::default(),
+                requests: Waiting::default(),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
             }),
         };
-        let this = lifetime.clone();
-        lifetime.spawn(async move {
-            follow::follow(&this.inner.backplane, &all, all_subscription, |payload| {
-                if let Some((envelope, message)) = open(&all, payload) {
-                    this.inner
-                        .manager
-                        .deliver_to_all(&message, &envelope.except);
+        if let Some(subscription) = all_subscription {
+            lifetime.follow(all, subscription, |this, topic, entry| {
+                if let Some((envelope, message)) = open(topic, entry) {
+                    let manager = &this.inner.manager;
+                    manager.deliver_to_all(&message, &envelope.except);
                 }
-            })
-            .await;
+            });
+        }
+        lifetime.follow(own, own_subscription, |this, topic, entry| {
+            if control_body(entry).is_some() {
+                this.heard_control(topic, entry);
+            } else if let Some((envelope, message)) = open(topic, entry) {
+                this.inner.manager.deliver_to_some(&envelope.to, &message);
+            }
         });
+        lifetime.follow(nodes, nodes_subscription, Self::heard_control);
+        // From here on the others count with this node, and this one soon hears of them.
+        lifetime.beat(true).await?;
         let this = lifetime.clone();
-        lifetime.spawn(async move {
-            follow::follow(&this.inner.backplane, &own, own_subscription, |payload| {
-                if let Some((envelope, message)) = open(&own, payload) {
-                    this.inner.manager.deliver_to_some(&envelope.to, &message);
-                }
-            })
-            .await;
-        });
+        lifetime.spawn(async move { this.keep_beating().await });
         Ok(lifetime)
+    }
+
+    /// The hub's name.
+    pub(super) fn name(&self) -> &str {
+        &self.inner.name
     }
 
     pub(super) fn node(&self) -> &NodeTag {
         &self.inner.node
     }
 
+    pub(super) fn health(&self) -> Health {
+        self.inner.backplane.health()
+    }
+
+    pub(super) fn options(&self) -> &HubOptions {
+        &self.inner.options
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.inner.manager.count()
     }
 
-    /// From now on the connection gets what is sent to it.
-    pub(super) fn connect(&self, connection: &Arc<Connection>) {
-        self.inner.manager.connect(connection);
-    }
-
-    /// From now on it gets nothing, and is in no group.
-    pub(super) fn disconnect(&self, connection: &Connection) {
-        self.inner.manager.disconnect(connection.id());
-    }
-
-    pub(super) async fn join(&self, connection: &Arc<Connection>, group: &str) -> Result<()> {
-        let topic = self.inner.topics.group(group)?;
-        let Some(joined) = self.inner.manager.join(connection.id(), group) else {
-            return Ok(());
-        };
-        let mut live = joined.live;
-        if let Some(subscribe) = joined.subscribe {
-            let (this, name) = (self.clone(), group.to_owned());
-            self.spawn(async move { this.follow_group(topic, &name, subscribe).await });
-        }
-        let mut undo = Undo {
-            manager: &self.inner.manager,
-            connection: connection.id(),
-            name: group,
-            group: joined.group,
-            // A membership that was there before this call outlives its failure.
-            armed: joined.new,
-        };
-        let outcome = match live
-            .wait_for(|state| !matches!(state, Liveness::Pending))
-            .await
-        {
-            Ok(state) => match &*state {
-                Liveness::Failed(error) => Err(error.duplicate()),
-                _ => Ok(()),
-            },
-            Err(_) if self.inner.stop.is_cancelled() => Err(closed()),
-            // Everybody has left the group meanwhile, this connection too.
-            Err(_) => Ok(()),
-        };
-        undo.armed &= outcome.is_err();
-        outcome
-    }
-
-    pub(super) fn leave(&self, connection: &Connection, group: &str) {
-        self.inner.manager.leave(connection.id(), group);
-    }
-
-    pub(super) async fn send(&self, to: &To, message: Outgoing) -> Result<()> {
-        match to {
-            To::All { except } => {
-                let topic = self.inner.topics.all()?;
-                self.publish(topic, &self.envelope(&message, except, &[]))
-                    .await
-            }
-            To::Groups { names, except } => {
-                let envelope = self.envelope(&message, except, &[]);
-                let sends = names.iter().map(|name| async {
-                    self.publish(self.inner.topics.group(name)?, &envelope)
-                        .await
-                });
-                join_all(sends).await.into_iter().collect()
-            }
-            To::Connections(ids) => self.send_to_some(ids, &message).await,
-            To::Caller(connection) => {
-                deliver_here(connection, &message).await;
-                Ok(())
-            }
-        }
-    }
-
-    /// Ends all tasks and waits until they are gone.
+    /// Ends all tasks, and waits until they are gone.
     pub(super) async fn close(&self) {
+        if !self.inner.stop.is_cancelled() {
+            self.say_goodbye().await;
+        }
         self.stop();
         self.inner.tasks.wait().await;
     }
@@ -182,76 +169,26 @@ impl Lifetime {
         self.inner.tasks.close();
     }
 
-    async fn send_to_some(&self, ids: &[ConnectionId], message: &Outgoing) -> Result<()> {
-        let mut remote: BTreeMap<&str, Vec<ConnectionId>> = BTreeMap::new();
-        let mut local = Vec::new();
-        for id in ids {
-            // An id that no hub made is nobody's.
-            let Some(node) = id.node() else { continue };
-            if node == self.inner.node.as_str() {
-                local.extend(self.inner.manager.connection(id));
-            } else {
-                remote.entry(node).or_default().push(id.clone());
-            }
-        }
-        let remote = remote.iter().map(|(node, ids)| async {
-            let topic = self.inner.topics.node(node)?;
-            self.publish(topic, &self.envelope(message, &[], ids)).await
+    fn is_stopped(&self) -> bool {
+        self.inner.stop.is_cancelled()
+    }
+
+    /// Runs `take` for every message of a topic.
+    fn follow(
+        &self,
+        topic: Topic,
+        subscription: crate::Subscription,
+        take: impl Fn(&Self, &Topic, &Entry) + Send + Sync + 'static,
+    ) {
+        let this = self.clone();
+        self.spawn(async move {
+            let hear = |heard: Heard<'_>| {
+                if let Heard::Message(entry) = heard {
+                    take(&this, &topic, entry);
+                }
+            };
+            follow::follow(&this.inner.backplane, &topic, subscription, hear).await;
         });
-        let local = local
-            .iter()
-            .map(|connection| deliver_here(connection, message));
-        let (outcomes, _) = join(join_all(remote), join_all(local)).await;
-        outcomes.into_iter().collect()
-    }
-
-    fn envelope(&self, message: &Outgoing, except: &[ConnectionId], to: &[ConnectionId]) -> Bytes {
-        let envelope = Envelope {
-            except: except.to_vec(),
-            to: to.to_vec(),
-            target: message.target().to_owned(),
-            arguments: message.arguments().clone(),
-        };
-        envelope.encode()
-    }
-
-    async fn publish(&self, topic: Topic, envelope: &Bytes) -> Result<()> {
-        if self.inner.stop.is_cancelled() {
-            return Err(closed());
-        }
-        self.inner
-            .backplane
-            .publish(topic, envelope.clone())
-            .await?;
-        Ok(())
-    }
-
-    /// Subscribes to a group's topic and follows it until the last member here has left.
-    async fn follow_group(&self, topic: Topic, name: &str, subscribe: Subscribe) {
-        let Subscribe { group, live, empty } = subscribe;
-        let following = async {
-            match self.inner.backplane.subscribe(&topic, Start::Latest).await {
-                Ok(subscription) => {
-                    live.send_replace(Liveness::Live);
-                    follow::follow(&self.inner.backplane, &topic, subscription, |payload| {
-                        if let Some((envelope, message)) = open(&topic, payload) {
-                            self.inner.manager.deliver_to_group(
-                                name,
-                                group,
-                                &message,
-                                &envelope.except,
-                            );
-                        }
-                    })
-                    .await;
-                }
-                Err(error) => {
-                    self.inner.manager.dissolve(name, group);
-                    live.send_replace(Liveness::Failed(error));
-                }
-            }
-        };
-        empty.run_until_cancelled(following).await;
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -262,51 +199,42 @@ impl Lifetime {
     }
 }
 
+impl fmt::Debug for Lifetime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lifetime")
+            .field("hub", &self.inner.name)
+            .field("node", &self.inner.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is behind the version byte of a control message; `None` if this is none.
+fn control_body(entry: &Entry) -> Option<bytes::Bytes> {
+    let payload = entry.payload();
+    (payload.first() == Some(&control::VERSION)).then(|| payload.slice(1..))
+}
+
 /// Reads an envelope. One that cannot be read is logged, counted and skipped.
-fn open(topic: &Topic, payload: &Bytes) -> Option<(Envelope, Outgoing)> {
-    match Envelope::decode(payload.clone()) {
+fn open(topic: &Topic, entry: &Entry) -> Option<(Envelope, Outgoing)> {
+    match Envelope::decode(entry.payload().clone()) {
         Ok(mut envelope) => {
             let target = std::mem::take(&mut envelope.target);
             let arguments = std::mem::take(&mut envelope.arguments);
-            Some((envelope, Outgoing::received(target, arguments)))
+            let cursor: Option<Cursor> = Some(entry.cursor());
+            Some((envelope, Outgoing::received(target, arguments, cursor)))
         }
         Err(error) => {
-            metrics::counter!("scaleout_hub_unreadable_total").increment(1);
-            tracing::warn!(%topic, %error, "a message on a hub's topic was skipped");
+            unreadable(topic, &error);
             None
         }
     }
 }
 
-/// Sends to a connection of this node, and lets the sender feel how fast its client reads.
-async fn deliver_here(connection: &Connection, message: &Outgoing) {
-    if let Some(unit) = connection
-        .protocol()
-        .and_then(|protocol| message.unit(protocol))
-    {
-        connection.push(unit.clone());
-        connection.room().await;
-    }
+fn unreadable(topic: &Topic, error: &dyn fmt::Display) {
+    metrics::counter!("scaleout_hub_unreadable_total").increment(1);
+    tracing::warn!(%topic, %error, "a message on a hub's topic was skipped");
 }
 
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the hub was closed")
-}
-
-/// Leaves the group again if a join fails or is dropped.
-struct Undo<'a> {
-    manager: &'a Manager,
-    connection: &'a ConnectionId,
-    name: &'a str,
-    group: u64,
-    armed: bool,
-}
-
-impl Drop for Undo<'_> {
-    fn drop(&mut self) {
-        if self.armed {
-            self.manager
-                .undo_join(self.connection, self.name, self.group);
-        }
-    }
 }

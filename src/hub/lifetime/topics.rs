@@ -28,14 +28,28 @@ impl Topics {
 
     /// What the members of a group get.
     pub(super) fn group(&self, name: &str) -> Result<Topic> {
+        self.named("group", name)
+    }
+
+    /// What all connections of a user get.
+    pub(super) fn user(&self, id: &str) -> Result<Topic> {
+        self.named("user", id)
+    }
+
+    fn named(&self, kind: &str, name: &str) -> Result<Topic> {
         if name.is_empty() {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
-                "a group's name must not be empty",
+                format!("a {kind}'s name must not be empty"),
             ));
         }
-        Topic::new(format!("{}/group/{name}", self.hub))
-            .map_err(|error| error.context("the group's name is too long"))
+        Topic::new(format!("{}/{kind}/{name}", self.hub))
+            .map_err(|error| error.context(format!("the {kind}'s name is too long")))
+    }
+
+    /// What the nodes tell each other.
+    pub(super) fn nodes(&self) -> Result<Topic> {
+        Topic::new(format!("{}/nodes", self.hub))
     }
 
     /// What single connections of one node get.

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::ProtocolError;
+use super::{ProtocolError, varint};
 
 /// Ends every record of the handshake and of the JSON protocol.
 pub(super) const RECORD_SEPARATOR: u8 = 0x1e;
@@ -48,14 +48,51 @@ impl InputBuffer {
             self.searched = self.bytes.len();
             return Ok(None);
         };
-        let mut record = self.bytes.split_to(end + 1);
+        let mut record = self.split_to(end + 1);
         record.truncate(end);
+        Ok(Some(record))
+    }
+
+    /// Takes the next message that begins with its length, without that; `None` until it is whole.
+    ///
+    /// # Errors
+    ///
+    /// If the message is longer than `limit` bytes, its length's bytes included, as soon as that is
+    /// known.
+    pub(crate) fn next_frame(
+        &mut self,
+        limit: Option<usize>,
+    ) -> Result<Option<Bytes>, ProtocolError> {
+        let Some(prefix) = varint::prefix(&self.bytes)? else {
+            return Ok(None);
+        };
+        let size = prefix.size + prefix.length;
+        if let Some(limit) = limit
+            && size > limit
+        {
+            return Err(ProtocolError::too_large(limit));
+        }
+        if self.bytes.len() < size {
+            return Ok(None);
+        }
+        let frame = self.split_to(size);
+        Ok(Some(frame.slice(prefix.size..)))
+    }
+
+    /// Forgets an unfinished record: it will be sent again.
+    pub(crate) fn clear(&mut self) {
+        self.bytes = BytesMut::new();
+        self.searched = 0;
+    }
+
+    fn split_to(&mut self, size: usize) -> Bytes {
+        let record = self.bytes.split_to(size);
         self.searched = 0;
         if self.bytes.is_empty() {
             // An idle connection holds on to no memory for what it might send some day.
             self.bytes = BytesMut::new();
         }
-        Ok(Some(record.freeze()))
+        record.freeze()
     }
 }
 
@@ -92,6 +129,14 @@ mod tests {
             assert_eq!(buffer.next_record(Some(4)).unwrap().unwrap(), "abc");
         }
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_frame_of_the_limit_passes_and_one_byte_more_does_not() {
+        let pass = buffer(b"\x03abc").next_frame(Some(4));
+        assert_eq!(pass.unwrap().unwrap(), "abc");
+        assert!(buffer(b"\x04").next_frame(Some(4)).is_err());
+        assert_eq!(buffer(b"\x03ab").next_frame(Some(4)), Ok(None));
     }
 
     proptest! {

@@ -52,14 +52,28 @@ impl HandshakeRequest {
         Ok(Self { protocol, version })
     }
 
-    /// The protocol it names, if the server speaks it in that version.
-    pub(crate) fn negotiate(&self) -> Result<Protocol, HandshakeError> {
-        let protocol = Protocol::by_name(&self.protocol)
+    /// The protocol it names in any case, if it is among those that are `spoken` and in a version that is.
+    pub(crate) fn negotiate(
+        &self,
+        spoken: &[Protocol],
+        carries_binary: bool,
+    ) -> Result<Protocol, HandshakeError> {
+        let mut spoken = spoken.iter().copied();
+        let protocol = spoken
+            .find(|protocol| protocol.name().eq_ignore_ascii_case(&self.protocol))
             .ok_or_else(|| HandshakeError::UnknownProtocol(self.protocol.clone()))?;
+        if !carries_binary && !protocol.is_text() {
+            return Err(HandshakeError::NoBinary(protocol));
+        }
         if self.version > NEWEST_VERSION {
             return Err(HandshakeError::UnknownVersion(protocol, self.version));
         }
         Ok(protocol)
+    }
+
+    /// Whether the client counts messages, so that it can come back.
+    pub(crate) fn counts_messages(&self) -> bool {
+        self.version >= 2
     }
 }
 
@@ -68,6 +82,8 @@ impl HandshakeRequest {
 pub(crate) enum HandshakeError {
     UnknownProtocol(String),
     UnknownVersion(Protocol, i64),
+    /// The transport is for text alone.
+    NoBinary(Protocol),
     /// It took too long or too much room, or the server is closing.
     Canceled,
     /// The details are for clients of servers that show them.
@@ -90,6 +106,11 @@ impl fmt::Display for HandshakeError {
             Self::UnknownVersion(protocol, version) => write!(
                 f,
                 "The server does not support version {version} of the '{}' protocol.",
+                protocol.name()
+            ),
+            Self::NoBinary(protocol) => write!(
+                f,
+                "Cannot use the '{}' protocol on the current transport. The transport does not support 'Binary' transfer format.",
                 protocol.name()
             ),
             Self::Canceled => f.write_str("Handshake was canceled."),
@@ -122,7 +143,7 @@ mod tests {
 
     fn negotiate(record: &str) -> Result<Protocol, String> {
         HandshakeRequest::decode(record.as_bytes())
-            .and_then(|request| request.negotiate())
+            .and_then(|request| request.negotiate(&Protocol::ALL, true))
             .map_err(|error| error.text(false))
     }
 

@@ -95,12 +95,26 @@ pub(super) fn decode(record: &Bytes) -> Result<Option<Message>, ProtocolError> {
     }))
 }
 
-pub(super) fn invocation(target: &str, arguments: &[u8]) -> Bytes {
+pub(super) fn invocation(id: Option<&str>, target: &str, arguments: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(target.len() + arguments.len() + 40);
-    out.put_slice(b"{\"type\":1,\"target\":");
+    out.put_slice(b"{\"type\":1");
+    if let Some(id) = id {
+        out.put_slice(b",\"invocationId\":");
+        put_text(&mut out, id);
+    }
+    out.put_slice(b",\"target\":");
     put_text(&mut out, target);
     out.put_slice(b",\"arguments\":");
     out.put_slice(arguments);
+    end(out)
+}
+
+pub(super) fn stream_item(id: &str, item: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(id.len() + item.len() + 40);
+    out.put_slice(b"{\"type\":2,\"invocationId\":");
+    put_text(&mut out, id);
+    out.put_slice(b",\"item\":");
+    out.put_slice(item);
     end(out)
 }
 
@@ -133,6 +147,24 @@ pub(super) fn close(error: Option<&str>, allow_reconnect: bool) -> Bytes {
         out.put_slice(b",\"allowReconnect\":true");
     }
     end(out)
+}
+
+/// An acknowledgment (8) or the announcement of a sequence (9).
+pub(super) fn numbered(kind: u8, sequence: u64) -> Bytes {
+    format!("{{\"type\":{kind},\"sequenceId\":{sequence}}}\x1e").into()
+}
+
+/// The array of arguments with one more at its end.
+pub(super) fn with_argument(arguments: &[u8], last: &[u8]) -> Bytes {
+    let open = arguments.strip_suffix(b"]").unwrap_or(arguments);
+    let mut out = BytesMut::with_capacity(open.len() + last.len() + 2);
+    out.put_slice(open);
+    if open != b"[" {
+        out.put_u8(b',');
+    }
+    out.put_slice(last);
+    out.put_u8(b']');
+    out.freeze()
 }
 
 /// Writes a JSON string. JSON has no 0x1E in it: control characters are escaped.

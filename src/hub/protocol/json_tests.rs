@@ -204,7 +204,7 @@ fn what_breaks_the_protocol_is_named_as_the_reference_server_names_it() {
 fn what_the_server_says_is_what_clients_read() {
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     assert_eq!(
-        text(invocation("a\"b", br#"["x",1]"#)),
+        text(invocation(None, "a\"b", br#"["x",1]"#)),
         "{\"type\":1,\"target\":\"a\\\"b\",\"arguments\":[\"x\",1]}\x1e"
     );
     assert_eq!(
@@ -299,7 +299,7 @@ proptest! {
     fn an_invocation_that_is_written_is_read_back(target in ".{1,20}", arguments: Vec<String>) {
         let array = Protocol::Json.value(&arguments).unwrap();
         let mut input = InputBuffer::default();
-        input.push(&Protocol::Json.invocation(&target, array.as_bytes()));
+        input.push(&Protocol::Json.invocation(None, &target, array.as_bytes()));
         let Some(Message::Invocation(read)) = Protocol::Json.decode(&mut input, None).unwrap() else {
             panic!("not an invocation");
         };

@@ -35,6 +35,19 @@ pub(crate) enum Message {
     },
 }
 
+impl Message {
+    /// Whether it counts when client and server count messages.
+    pub(crate) fn is_counted(&self) -> bool {
+        match self {
+            Self::Invocation(_)
+            | Self::StreamItem { .. }
+            | Self::Completion { .. }
+            | Self::CancelInvocation { .. } => true,
+            Self::Ping | Self::Close { .. } | Self::Ack { .. } | Self::Sequence { .. } => false,
+        }
+    }
+}
+
 /// A call of a hub method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Invocation {

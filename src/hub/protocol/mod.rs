@@ -1,45 +1,51 @@
 //! What travels over a connection, whatever the transport: the codecs, without I/O and without a
 //! clock.
 //!
-//! `buffer` cuts the byte stream into whole records, `handshake` reads the first of them, and `json`
-//! the rest. Another protocol is another file beside `json` and another variant of [`Protocol`].
+//! `buffer` cuts the byte stream into whole messages, `handshake` reads the first of them, and `json`
+//! or `msgpack` the rest. `types` are values that the protocols write in different ways.
 
 mod buffer;
 mod handshake;
 mod json;
 mod message;
+mod msgpack;
+mod types;
+mod varint;
 
 use std::fmt;
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use self::types::{Binary, Timestamp};
+pub(super) use self::varint::put_varint;
 pub(super) use self::{
     buffer::InputBuffer,
     handshake::{HandshakeError, HandshakeRequest, handshake_error, handshake_success},
     message::{Invocation, Message, Outcome},
 };
 
+/// How deep a value of a client may be nested in MessagePack; JSON has a limit of its own.
+const MAX_DEPTH: usize = 64;
+
 /// A hub protocol, chosen by the client in its handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protocol {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// One JSON object per message.
     Json,
+    /// One MessagePack array per message.
+    MessagePack,
 }
 
 impl Protocol {
-    /// All protocols, in the order of [`Protocol::index`].
-    pub(super) const ALL: [Self; 1] = [Self::Json];
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
 
-    /// Finds a protocol by the name that clients give it, in any case.
-    pub(super) fn by_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
-    }
-
-    pub(super) fn name(self) -> &'static str {
+    /// The name that clients know.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::MessagePack => "messagepack",
         }
     }
 
@@ -47,6 +53,7 @@ impl Protocol {
     pub(super) fn is_text(self) -> bool {
         match self {
             Self::Json => true,
+            Self::MessagePack => false,
         }
     }
 
@@ -54,6 +61,7 @@ impl Protocol {
     pub(super) fn number(self) -> u8 {
         match self {
             Self::Json => 1,
+            Self::MessagePack => 2,
         }
     }
 
@@ -67,6 +75,7 @@ impl Protocol {
     pub(super) fn index(self) -> usize {
         match self {
             Self::Json => 0,
+            Self::MessagePack => 1,
         }
     }
 
@@ -80,11 +89,13 @@ impl Protocol {
         loop {
             let Some(record) = (match self {
                 Self::Json => input.next_record(limit)?,
+                Self::MessagePack => input.next_frame(limit)?,
             }) else {
                 return Ok(None);
             };
             let message = match self {
                 Self::Json => json::decode(&record)?,
+                Self::MessagePack => msgpack::decode(&record)?,
             };
             if message.is_some() {
                 return Ok(message);
@@ -99,14 +110,41 @@ impl Protocol {
                 Ok(bytes) => Ok(Value::Json(bytes.into())),
                 Err(error) => Err(EncodeError(error.to_string())),
             },
+            Self::MessagePack => {
+                let mut out = Vec::new();
+                let mut serializer = rmp_serde::Serializer::new(&mut out)
+                    .with_struct_map()
+                    .with_human_readable();
+                match types::in_binary(|| value.serialize(&mut serializer)) {
+                    Ok(()) => Ok(Value::MessagePack(out.into())),
+                    Err(error) => Err(EncodeError(error.to_string())),
+                }
+            }
         }
     }
 
-    /// An invocation of a client's method. `arguments` is their whole array in this protocol's
-    /// encoding.
-    pub(super) fn invocation(self, target: &str, arguments: &[u8]) -> Bytes {
+    /// An array of arguments, in this protocol's encoding, with one more at its end.
+    pub(super) fn with_argument(self, arguments: &[u8], last: &Value) -> Bytes {
         match self {
-            Self::Json => json::invocation(target, arguments),
+            Self::Json => json::with_argument(arguments, last.as_bytes()),
+            Self::MessagePack => msgpack::with_argument(arguments, last.as_bytes()),
+        }
+    }
+
+    /// An invocation of a client's method; with an `id`, the client answers. `arguments` is their whole
+    /// array in this protocol's encoding.
+    pub(super) fn invocation(self, id: Option<&str>, target: &str, arguments: &[u8]) -> Bytes {
+        match self {
+            Self::Json => json::invocation(id, target, arguments),
+            Self::MessagePack => msgpack::invocation(id, target, arguments),
+        }
+    }
+
+    /// One item of a stream.
+    pub(super) fn stream_item(self, id: &str, item: &Value) -> Bytes {
+        match self {
+            Self::Json => json::stream_item(id, item.as_bytes()),
+            Self::MessagePack => msgpack::stream_item(id, item.as_bytes()),
         }
     }
 
@@ -114,12 +152,14 @@ impl Protocol {
     pub(super) fn completion(self, invocation_id: &str, outcome: &Outcome) -> Bytes {
         match self {
             Self::Json => json::completion(invocation_id, outcome),
+            Self::MessagePack => msgpack::completion(invocation_id, outcome),
         }
     }
 
     pub(super) fn ping(self) -> Bytes {
         match self {
             Self::Json => json::PING,
+            Self::MessagePack => msgpack::PING,
         }
     }
 
@@ -127,6 +167,24 @@ impl Protocol {
     pub(super) fn close(self, error: Option<&str>, allow_reconnect: bool) -> Bytes {
         match self {
             Self::Json => json::close(error, allow_reconnect),
+            Self::MessagePack => msgpack::close(error, allow_reconnect),
+        }
+    }
+
+    /// All messages up to this one were received.
+    pub(super) fn ack(self, sequence: u64) -> Bytes {
+        self.numbered(8, sequence)
+    }
+
+    /// The next message is this one.
+    pub(super) fn sequence(self, sequence: u64) -> Bytes {
+        self.numbered(9, sequence)
+    }
+
+    fn numbered(self, kind: u8, sequence: u64) -> Bytes {
+        match self {
+            Self::Json => json::numbered(kind, sequence),
+            Self::MessagePack => msgpack::numbered(kind, sequence),
         }
     }
 }
@@ -136,18 +194,34 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Value {
     Json(Bytes),
+    MessagePack(Bytes),
 }
 
 impl Value {
-    pub(super) fn bind<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+    /// A value that a node has passed on in this protocol.
+    pub(super) fn new(protocol: Protocol, bytes: Bytes) -> Self {
+        match protocol {
+            Protocol::Json => Self::Json(bytes),
+            Protocol::MessagePack => Self::MessagePack(bytes),
+        }
+    }
+
+    /// The value as a Rust type; what is wrong with it otherwise.
+    pub(super) fn bind<T: DeserializeOwned>(&self) -> Result<T, String> {
         match self {
-            Self::Json(json) => serde_json::from_slice(json),
+            Self::Json(json) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+            Self::MessagePack(bytes) => {
+                let mut deserializer =
+                    rmp_serde::Deserializer::from_read_ref(bytes).with_human_readable();
+                deserializer.set_max_depth(MAX_DEPTH);
+                T::deserialize(&mut deserializer).map_err(|error| error.to_string())
+            }
         }
     }
 
     pub(super) fn as_bytes(&self) -> &Bytes {
         match self {
-            Self::Json(json) => json,
+            Self::Json(bytes) | Self::MessagePack(bytes) => bytes,
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A client's byte stream on its way from the transport to the hub: bounded in bytes.
+//! A client's byte stream on its way from its transports to the hub: bounded in bytes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -10,25 +10,31 @@ pub(crate) fn pipe(capacity: usize) -> (PipeWriter, PipeReader) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let capacity = u32::try_from(capacity.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let room = Arc::new(Semaphore::new(capacity as usize));
-    let end = Arc::new(OnceLock::new());
     let writer = PipeWriter {
         sender,
         room: room.clone(),
         capacity,
-        end: end.clone(),
     };
-    (
-        writer,
-        PipeReader {
-            receiver,
-            room,
-            end,
-        },
-    )
+    let reader = PipeReader {
+        receiver,
+        room,
+        end: None,
+    };
+    (writer, reader)
+}
+
+/// What comes out of a pipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    Bytes(Bytes),
+    /// The transport broke, and the client may come back with another one.
+    Detached,
+    /// It has. What its last transport sent of an unfinished message is sent again.
+    Attached,
 }
 
 /// How a client's byte stream ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputEnd {
     /// The client closed it.
     Closed,
@@ -39,50 +45,75 @@ pub(crate) enum InputEnd {
     Malformed,
 }
 
-/// The transport's side.
+#[derive(Debug)]
+enum Chunk {
+    Input(Input, Option<OwnedSemaphorePermit>),
+    End(InputEnd),
+}
+
+/// The transports' side.
 #[derive(Debug)]
 pub(crate) struct PipeWriter {
-    sender: mpsc::UnboundedSender<(Bytes, OwnedSemaphorePermit)>,
+    sender: mpsc::UnboundedSender<Chunk>,
     room: Arc<Semaphore>,
     capacity: u32,
-    end: Arc<OnceLock<InputEnd>>,
 }
 
 impl PipeWriter {
-    /// Hands bytes on, as soon as there is room for them. What nobody will read is dropped.
-    pub(crate) async fn write(&self, bytes: Bytes) {
+    /// Hands bytes on, as soon as there is room for them. `false` if nobody reads them any more.
+    pub(crate) async fn write(&self, bytes: Bytes) -> bool {
         if bytes.is_empty() {
-            return;
+            return !self.sender.is_closed();
         }
         let wanted = u32::try_from(bytes.len())
             .unwrap_or(u32::MAX)
             .min(self.capacity);
-        if let Ok(permit) = self.room.clone().acquire_many_owned(wanted).await {
-            // It fails if the reader is gone, and then nothing waits for these bytes.
-            let _ = self.sender.send((bytes, permit));
+        match self.room.clone().acquire_many_owned(wanted).await {
+            Ok(permit) => {
+                let chunk = Chunk::Input(Input::Bytes(bytes), Some(permit));
+                self.sender.send(chunk).is_ok()
+            }
+            Err(_) => false,
         }
     }
 
-    /// Says how the stream ended. Dropping the writer without that means that it was lost.
-    pub(crate) fn end(self, how: InputEnd) {
-        let _ = self.end.set(how);
+    /// The transport broke; another one may follow.
+    pub(crate) fn detached(&self) {
+        let _ = self.sender.send(Chunk::Input(Input::Detached, None));
+    }
+
+    /// Another transport follows.
+    pub(crate) fn attached(&self) {
+        let _ = self.sender.send(Chunk::Input(Input::Attached, None));
+    }
+
+    /// The stream is over. The first end counts.
+    pub(crate) fn end(&self, how: InputEnd) {
+        let _ = self.sender.send(Chunk::End(how));
     }
 }
 
 /// The hub's side.
 #[derive(Debug)]
 pub(crate) struct PipeReader {
-    receiver: mpsc::UnboundedReceiver<(Bytes, OwnedSemaphorePermit)>,
+    receiver: mpsc::UnboundedReceiver<Chunk>,
     room: Arc<Semaphore>,
-    end: Arc<OnceLock<InputEnd>>,
+    end: Option<InputEnd>,
 }
 
 impl PipeReader {
-    /// The next bytes, or how the stream ended. Cancel-safe.
-    pub(crate) async fn read(&mut self) -> Result<Bytes, InputEnd> {
+    /// What comes next, or how the stream ended. Cancel-safe.
+    pub(crate) async fn read(&mut self) -> Result<Input, InputEnd> {
+        if let Some(end) = self.end {
+            return Err(end);
+        }
         match self.receiver.recv().await {
-            Some((bytes, _)) => Ok(bytes),
-            None => Err(self.end.get().cloned().unwrap_or(InputEnd::Lost)),
+            Some(Chunk::Input(input, room)) => {
+                drop(room);
+                Ok(input)
+            }
+            Some(Chunk::End(how)) => Err(*self.end.insert(how)),
+            None => Err(*self.end.insert(InputEnd::Lost)),
         }
     }
 }
@@ -102,30 +133,36 @@ mod tests {
 
     use super::*;
 
+    fn bytes(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
     #[tokio::test]
     async fn a_writer_waits_until_the_reader_has_made_room() {
         let (writer, mut reader) = pipe(4);
-        writer.write(Bytes::from_static(b"abc")).await;
-        let mut second = pin!(writer.write(Bytes::from_static(b"de")));
+        writer.write(bytes("abc")).await;
+        let mut second = pin!(writer.write(bytes("de")));
         assert!(second.as_mut().now_or_never().is_none());
-        assert_eq!(reader.read().await.unwrap(), "abc");
+        assert_eq!(reader.read().await, Ok(Input::Bytes(bytes("abc"))));
         second.await;
-        assert_eq!(reader.read().await.unwrap(), "de");
+        assert_eq!(reader.read().await, Ok(Input::Bytes(bytes("de"))));
     }
 
     #[tokio::test]
     async fn a_chunk_larger_than_the_pipe_passes_alone() {
         let (writer, mut reader) = pipe(2);
-        writer.write(Bytes::from_static(b"abcdef")).await;
-        assert_eq!(reader.read().await.unwrap(), "abcdef");
+        writer.write(bytes("abcdef")).await;
+        assert_eq!(reader.read().await, Ok(Input::Bytes(bytes("abcdef"))));
     }
 
     #[tokio::test]
     async fn the_reader_learns_how_it_ended_after_reading_everything() {
         let (writer, mut reader) = pipe(4);
-        writer.write(Bytes::from_static(b"abc")).await;
+        writer.write(bytes("abc")).await;
         writer.end(InputEnd::Closed);
-        assert_eq!(reader.read().await.unwrap(), "abc");
+        writer.end(InputEnd::Lost);
+        assert_eq!(reader.read().await, Ok(Input::Bytes(bytes("abc"))));
+        assert_eq!(reader.read().await, Err(InputEnd::Closed));
         assert_eq!(reader.read().await, Err(InputEnd::Closed));
 
         let (writer, mut reader) = pipe(4);
@@ -136,8 +173,8 @@ mod tests {
     #[tokio::test]
     async fn a_writer_does_not_wait_for_a_reader_that_is_gone() {
         let (writer, reader) = pipe(1);
-        writer.write(Bytes::from_static(b"a")).await;
+        assert!(writer.write(bytes("a")).await);
         drop(reader);
-        writer.write(Bytes::from_static(b"b")).await;
+        assert!(!writer.write(bytes("b")).await);
     }
 }

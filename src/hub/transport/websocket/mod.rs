@@ -17,6 +17,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::timeout,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::frame::{Decoder, Event, NORMAL, Opcode, Violation};
 use super::{InputEnd, Next, Outbound, PipeWriter};
@@ -25,16 +26,12 @@ use super::{InputEnd, Next, Outbound, PipeWriter};
 const READ_MIN: usize = 512;
 const READ_MAX: usize = 16 << 10;
 
+/// How long a socket that is replaced may take to say goodbye.
+const REPLACED: Duration = Duration::from_secs(1);
+
 /// Pings that may wait for their pongs. A client that sends more at once gets fewer pongs, as the
 /// standard allows.
 const PONGS: usize = 4;
-
-/// The limits of one socket.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) send_timeout: Duration,
-    pub(crate) close_timeout: Duration,
-}
 
 /// The answer to `Sec-WebSocket-Key` (RFC 6455, section 4.2.2).
 pub(crate) fn accept_key(key: &[u8]) -> String {
@@ -43,55 +40,91 @@ pub(crate) fn accept_key(key: &[u8]) -> String {
     STANDARD.encode(sha1.digest().bytes())
 }
 
-/// Carries a connection over a socket that has been upgraded, until either side ends it.
-///
-/// `is_text` tells, once the hub has answered the handshake, what kind of message its units are.
-pub(crate) async fn run(
-    read: impl AsyncRead + Unpin,
-    write: impl AsyncWrite + Unpin,
-    input: PipeWriter,
-    outbound: &Outbound,
-    is_text: impl Fn() -> bool,
-    limits: Limits,
-) {
-    let (pong_sender, pongs) = mpsc::channel(PONGS);
-    let (close_sender, close) = oneshot::channel();
-    let writer = Writer::new(write, outbound, pongs, close, limits.send_timeout);
-    let exchange = async {
-        let mut reading = pin!(Reader::new(read, pong_sender).run(input));
-        let mut writing = pin!(writer.run(is_text));
-        let (end, rest) = select! {
-            ended = &mut reading => ended,
-            written = &mut writing => {
-                if written.is_ok() {
-                    let _ = timeout(limits.close_timeout, async {
+/// What a socket carries, and for how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Socket<'a> {
+    pub(crate) input: &'a PipeWriter,
+    pub(crate) outbound: &'a Outbound,
+    /// Cancelled when another socket takes the place of this one.
+    pub(crate) replaced: &'a CancellationToken,
+    pub(crate) send_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+}
+
+/// How the carrying ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Politely, by either side.
+    Closed,
+    /// Because the client does not speak WebSocket.
+    Malformed,
+    /// The connection broke, or was to be dropped.
+    Lost,
+    /// Another socket takes its place.
+    Replaced,
+}
+
+impl Socket<'_> {
+    /// Carries a connection over a socket that has been upgraded, until either side ends it. `is_text`
+    /// tells what kind of message a unit is.
+    pub(crate) async fn run(
+        self,
+        read: impl AsyncRead + Unpin,
+        write: impl AsyncWrite + Unpin,
+        is_text: impl Fn(&[u8]) -> bool,
+    ) -> Ended {
+        let (pong_sender, pongs) = mpsc::channel(PONGS);
+        let (close_sender, close) = oneshot::channel();
+        let writer = Writer {
+            write,
+            outbound: self.outbound,
+            pongs,
+            close,
+            send_timeout: self.send_timeout,
+        };
+        let exchange = async {
+            let mut reading = pin!(Reader::new(read, pong_sender).run(self.input));
+            let mut writing = pin!(writer.run(is_text));
+            let (end, rest) = select! {
+                ended = &mut reading => ended,
+                written = &mut writing => {
+                    if written.is_err() {
+                        return Ended::Lost;
+                    }
+                    let _ = timeout(self.close_timeout, async {
                         let (end, rest) = reading.await;
                         linger(end, rest).await;
                     })
                     .await;
+                    return Ended::Closed;
                 }
-                return;
+                () = self.replaced.cancelled() => {
+                    let _ = close_sender.send(NORMAL);
+                    let _ = timeout(REPLACED, writing).await;
+                    return Ended::Replaced;
+                }
+            };
+            // The writer may be in the middle of a frame: it is told, and closes after that one.
+            let (code, ended) = match end {
+                ReadEnd::Lost => return Ended::Lost,
+                ReadEnd::Closed => (NORMAL, Ended::Closed),
+                ReadEnd::Violation(code) => (code, Ended::Malformed),
+            };
+            // What was sent is handled while the closing goes on.
+            self.input.end(match end {
+                ReadEnd::Violation(_) => InputEnd::Malformed,
+                _ => InputEnd::Closed,
+            });
+            let _ = close_sender.send(code);
+            if writing.await.is_ok() {
+                let _ = timeout(self.close_timeout, linger(end, rest)).await;
             }
+            ended
         };
-        // The writer may be in the middle of a frame: it is told, and closes after that one.
-        let written = match end {
-            ReadEnd::Lost => return,
-            ReadEnd::Closed => {
-                let _ = close_sender.send(NORMAL);
-                writing.await
-            }
-            ReadEnd::Violation(code) => {
-                let _ = close_sender.send(code);
-                writing.await
-            }
-        };
-        if written.is_ok() {
-            let _ = timeout(limits.close_timeout, linger(end, rest)).await;
+        select! {
+            ended = exchange => ended,
+            () = self.outbound.aborted() => Ended::Lost,
         }
-    };
-    select! {
-        () = exchange => {}
-        () = outbound.aborted() => {}
     }
 }
 
@@ -130,21 +163,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     /// Reads until the end, and gives back what is left of the stream.
-    async fn run(mut self, input: PipeWriter) -> (ReadEnd, R) {
-        let end = self.read(&input).await;
-        input.end(match end {
-            ReadEnd::Closed => InputEnd::Closed,
-            ReadEnd::Violation(_) => InputEnd::Malformed,
-            ReadEnd::Lost => InputEnd::Lost,
-        });
-        (end, self.read)
+    async fn run(mut self, input: &PipeWriter) -> (ReadEnd, R) {
+        (self.read(input).await, self.read)
     }
 
     async fn read(&mut self, input: &PipeWriter) -> ReadEnd {
         let mut size = READ_MIN;
         loop {
             match self.decoder.next() {
-                Ok(Some(Event::Data(data))) => input.write(data).await,
+                Ok(Some(Event::Data(data))) => {
+                    // What nobody reads is dropped until the hub has closed.
+                    input.write(data).await;
+                }
                 Ok(Some(Event::Ping(payload))) => {
                     let _ = self.pongs.try_send(payload);
                 }
@@ -177,32 +207,16 @@ struct Writer<'a, W> {
 /// The client did not take what was written, or is gone.
 struct Broken;
 
-impl<'a, W: AsyncWrite + Unpin> Writer<'a, W> {
-    fn new(
-        write: W,
-        outbound: &'a Outbound,
-        pongs: mpsc::Receiver<Bytes>,
-        close: oneshot::Receiver<u16>,
-        send_timeout: Duration,
-    ) -> Self {
-        Self {
-            write,
-            outbound,
-            pongs,
-            close,
-            send_timeout,
-        }
-    }
-
+impl<W: AsyncWrite + Unpin> Writer<'_, W> {
     /// Writes until the end, the close frame included.
-    async fn run(mut self, is_text: impl Fn() -> bool) -> Result<(), Broken> {
+    async fn run(mut self, is_text: impl Fn(&[u8]) -> bool) -> Result<(), Broken> {
         loop {
             select! {
                 Ok(code) = &mut self.close => return self.close(code).await,
                 Some(pong) = self.pongs.recv() => self.write(Opcode::Pong, &pong).await?,
                 next = self.outbound.next() => match next {
                     Next::Unit(unit) => {
-                        let opcode = if is_text() { Opcode::Text } else { Opcode::Binary };
+                        let opcode = if is_text(&unit) { Opcode::Text } else { Opcode::Binary };
                         self.write(opcode, &unit).await?;
                     }
                     Next::Finish => return self.close(NORMAL).await,

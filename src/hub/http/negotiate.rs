@@ -1,9 +1,10 @@
 //! Negotiation: the client learns its connection and which transports it may use.
 
+use axum::http::Uri;
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::{hub::Shared, transport::Transport};
+use super::{Birth, Endpoint, Transport, User, query};
 
 /// The newest version of the answer that the hub gives.
 const NEWEST: i64 = 1;
@@ -11,6 +12,8 @@ const NEWEST: i64 = 1;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    use_stateful_reconnect: bool,
     negotiate_version: i64,
     connection_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,27 +34,36 @@ struct Refusal<'a> {
 }
 
 /// Creates a connection and tells the client of it; or tells it why not, without creating one.
-/// `version` is the query's parameter.
-pub(super) fn negotiate(shared: &Shared, version: Option<&str>) -> Bytes {
-    let version = match choose(version, shared.options.minimum_protocol_version) {
+pub(super) fn negotiate(endpoint: &Endpoint, uri: &Uri, user: User) -> Bytes {
+    let options = &endpoint.options;
+    let version = query(uri, "negotiateVersion");
+    let version = match choose(version.as_deref(), options.minimum_protocol_version) {
         Ok(version) => version,
         Err(error) => return json(&Refusal { error: &error }),
     };
     let id_is_token = version == 0;
-    let (connection, token) =
-        shared
-            .connections
-            .create(shared.lifetime.node(), &shared.options, id_is_token);
+    let stateful = options.allow_stateful_reconnects
+        && query(uri, "useStatefulReconnect")
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let birth = Birth {
+        id_is_token,
+        stateful,
+        user,
+    };
+    let connection = endpoint.connections.create(&endpoint.node, options, birth);
+    let offered = Transport::ALL.into_iter();
+    let offered = offered.filter(|transport| options.transports.contains(transport));
     json(&Answer {
+        use_stateful_reconnect: stateful,
         negotiate_version: version,
         connection_id: connection.id().as_str(),
-        connection_token: (!id_is_token).then_some(&*token),
-        available_transports: Transport::OFFERED
+        connection_token: (!id_is_token).then_some(connection.token()),
+        available_transports: offered
             .map(|transport| AvailableTransport {
                 transport: transport.name(),
                 transfer_formats: transport.transfer_formats(),
             })
-            .into(),
+            .collect(),
     })
 }
 

@@ -1,14 +1,20 @@
 //! Typed hub methods: how an ordinary async function becomes something a client can call.
 
-use std::{marker::PhantomData, pin::Pin, sync::Arc};
+mod endpoint;
+mod upload;
 
+use std::collections::VecDeque;
+
+use futures_util::Stream;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{
-    context::Context,
-    error::HubError,
-    protocol::{Protocol, Value},
+use self::upload::Receiver;
+pub use self::upload::Upload;
+pub(super) use self::{
+    endpoint::{Endpoint, InvokeError, Items, endpoint, stream_endpoint},
+    upload::{Part, UploadEnd, upload},
 };
+use super::{context::Context, error::HubError, protocol::Value};
 
 /// A hub method: an async function of `&H` and up to twelve arguments that returns a
 /// [`Result`](Reply).
@@ -30,29 +36,78 @@ pub trait Method<'h, H, A> {
     type Future: Future<Output = Self::Output> + Send + 'h;
 
     #[doc(hidden)]
-    const CLIENT_ARGUMENTS: usize;
+    const ARGUMENTS: Taken;
 
     #[doc(hidden)]
     fn call(&self, hub: &'h H, call: Call) -> Result<Self::Future, BindError>;
 }
 
+/// A hub method that returns a stream: an async function of `&H` and up to twelve arguments that
+/// returns a [`StreamReply`]. The client gets each item as it comes; dropping the stream is how the
+/// hub learns that the client wants no more.
+///
+/// Implemented for functions, methods and async closures; nobody else needs to.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a streaming method of the hub `{H}`",
+    label = "not a streaming hub method",
+    note = "it is `async fn(&self, ...) -> Result<S, E>`, where `S: Stream<Item = Result<T, E>>`",
+    note = "every argument is `Context`, an `Upload`, or implements `DeserializeOwned` and is `Send + 'static`"
+)]
+pub trait StreamMethod<'h, H, A> {
+    /// What the function returns.
+    type Output: StreamReply + Send + 'h;
+
+    #[doc(hidden)]
+    type Future: Future<Output = Self::Output> + Send + 'h;
+
+    #[doc(hidden)]
+    const ARGUMENTS: Taken;
+
+    #[doc(hidden)]
+    fn call(&self, hub: &'h H, call: Call) -> Result<Self::Future, BindError>;
+}
+
+/// How much of what a client sends the arguments of a method take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub(super) values: usize,
+    pub(super) streams: usize,
+}
+
+impl Taken {
+    const NOTHING: Self = Self {
+        values: 0,
+        streams: 0,
+    };
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            values: self.values + other.values,
+            streams: self.streams + other.streams,
+        }
+    }
+}
+
 /// What a hub method can take as an argument: what the client sends, as any type that serde can
-/// read, and the [`Context`], which the client knows nothing of.
+/// read; an [`Upload`], for each stream that it sends; and the [`Context`], which the client knows
+/// nothing of.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a hub method",
-    note = "an argument is `Context`, or implements `DeserializeOwned` and is `Send + 'static`"
+    note = "an argument is `Context`, an `Upload`, or implements `DeserializeOwned` and is `Send + 'static`"
 )]
 pub trait Argument: Sized + Send + 'static {
-    /// How many of the client's arguments it takes.
     #[doc(hidden)]
-    const CLIENT_ARGUMENTS: usize;
+    const TAKES: Taken;
 
     #[doc(hidden)]
     fn take(call: &mut Call) -> Result<Self, BindError>;
 }
 
 impl<T: DeserializeOwned + Send + 'static> Argument for T {
-    const CLIENT_ARGUMENTS: usize = 1;
+    const TAKES: Taken = Taken {
+        values: 1,
+        streams: 0,
+    };
 
     fn take(call: &mut Call) -> Result<Self, BindError> {
         let value = call.arguments.next().ok_or(BindError)?;
@@ -61,7 +116,7 @@ impl<T: DeserializeOwned + Send + 'static> Argument for T {
 }
 
 impl Argument for Context {
-    const CLIENT_ARGUMENTS: usize = 0;
+    const TAKES: Taken = Taken::NOTHING;
 
     fn take(call: &mut Call) -> Result<Self, BindError> {
         Ok(call.context.clone())
@@ -89,18 +144,55 @@ impl<T: Serialize, E: Into<HubError>> Reply for Result<T, E> {
     }
 }
 
+/// What a streaming hub method can return: a `Result` of a stream of results.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the result of a streaming hub method",
+    note = "return `Result<S, E>`, where `S: Stream<Item = Result<T, E>>`, `T: Serialize` and `E: Into<HubError>`"
+)]
+pub trait StreamReply {
+    #[doc(hidden)]
+    type Item: Serialize + Send;
+
+    #[doc(hidden)]
+    fn into_stream(
+        self,
+    ) -> Result<impl Stream<Item = Result<Self::Item, HubError>> + Send, HubError>;
+}
+
+impl<S, T, E, F> StreamReply for Result<S, E>
+where
+    S: Stream<Item = Result<T, F>> + Send,
+    T: Serialize + Send,
+    E: Into<HubError>,
+    F: Into<HubError>,
+{
+    type Item = T;
+
+    fn into_stream(self) -> Result<impl Stream<Item = Result<T, HubError>> + Send, HubError> {
+        use futures_util::TryStreamExt;
+        self.map(|stream| stream.map_err(Into::into))
+            .map_err(Into::into)
+    }
+}
+
 /// One invocation on its way to its method.
 #[derive(Debug)]
 pub struct Call {
     context: Context,
     arguments: std::vec::IntoIter<Value>,
+    uploads: VecDeque<Receiver>,
 }
 
 impl Call {
-    pub(super) fn new(context: Context, arguments: Vec<Value>) -> Self {
+    pub(super) fn new(
+        context: Context,
+        arguments: Vec<Value>,
+        uploads: VecDeque<Receiver>,
+    ) -> Self {
         Self {
             context,
             arguments: arguments.into_iter(),
+            uploads,
         }
     }
 }
@@ -111,17 +203,21 @@ pub struct BindError;
 
 macro_rules! impl_method {
     ($($argument:ident)*) => {
-        impl<'h, F, Fut, H: 'h, $($argument,)*> Method<'h, H, ($($argument,)*)> for F
+        impl_method!(Method, Reply, 'static, $($argument)*);
+        impl_method!(StreamMethod, StreamReply, 'h, $($argument)*);
+    };
+    ($method:ident, $reply:ident, $life:lifetime, $($argument:ident)*) => {
+        impl<'h, F, Fut, H: 'h, $($argument,)*> $method<'h, H, ($($argument,)*)> for F
         where
             F: Fn(&'h H, $($argument,)*) -> Fut,
             Fut: Future + Send + 'h,
-            Fut::Output: Reply + Send + 'static,
+            Fut::Output: $reply + Send + $life,
             $($argument: Argument,)*
         {
             type Output = Fut::Output;
             type Future = Fut;
 
-            const CLIENT_ARGUMENTS: usize = 0 $(+ $argument::CLIENT_ARGUMENTS)*;
+            const ARGUMENTS: Taken = Taken::NOTHING$(.and($argument::TAKES))*;
 
             #[expect(clippy::allow_attributes, reason = "only some arities leave these unused")]
             #[allow(unused_mut, unused_variables, non_snake_case)]
@@ -146,68 +242,3 @@ impl_method!(A1 A2 A3 A4 A5 A6 A7 A8 A9);
 impl_method!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10);
 impl_method!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11);
 impl_method!(A1 A2 A3 A4 A5 A6 A7 A8 A9 A10 A11 A12);
-
-/// A method whose types are forgotten: what the hub keeps in its table.
-pub(super) trait Endpoint: Send + Sync {
-    /// How many arguments a client must send.
-    fn client_arguments(&self) -> usize;
-
-    /// Binds the arguments, runs the method and encodes its result.
-    fn invoke(self: Arc<Self>, call: Call, protocol: Protocol) -> Invoked;
-}
-
-/// A running method.
-pub(super) type Invoked = Pin<Box<dyn Future<Output = Result<Value, InvokeError>> + Send>>;
-
-/// Why an invocation has no result.
-#[derive(Debug)]
-pub(super) enum InvokeError {
-    /// The arguments do not fit; the method did not run.
-    Bind,
-    /// The method said so.
-    Failed(HubError),
-}
-
-/// `method` on `hub`, as an [`Endpoint`].
-pub(super) fn endpoint<H, A, F>(hub: Arc<H>, method: F) -> Arc<dyn Endpoint>
-where
-    H: Send + Sync + 'static,
-    A: 'static,
-    F: for<'h> Method<'h, H, A> + Send + Sync + 'static,
-{
-    Arc::new(Bound {
-        hub,
-        method,
-        arguments: PhantomData,
-    })
-}
-
-struct Bound<H, A, F> {
-    hub: Arc<H>,
-    method: F,
-    arguments: PhantomData<fn() -> A>,
-}
-
-impl<H, A, F> Endpoint for Bound<H, A, F>
-where
-    H: Send + Sync + 'static,
-    A: 'static,
-    F: for<'h> Method<'h, H, A> + Send + Sync + 'static,
-{
-    fn client_arguments(&self) -> usize {
-        F::CLIENT_ARGUMENTS
-    }
-
-    fn invoke(self: Arc<Self>, call: Call, protocol: Protocol) -> Invoked {
-        Box::pin(async move {
-            let running = self
-                .method
-                .call(&self.hub, call)
-                .map_err(|BindError| InvokeError::Bind)?;
-            let value = running.await.into_result().map_err(InvokeError::Failed)?;
-            protocol
-                .value(&value)
-                .map_err(|error| InvokeError::Failed(error.into()))
-        })
-    }
-}
