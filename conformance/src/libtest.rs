@@ -18,10 +18,34 @@ use scaleout_core::{Backend, Result};
 use tokio::time::Instant;
 
 use crate::{
-    Case, Class, Target, Verdict, cases,
+    Case, Class, Target, Verdict, cases, mutants,
     runner::{self, Settings},
     skips,
 };
+
+/// The main function of a test target that sees the cases of these classes fail: a test for each
+/// mutant that one of them notices, over the target that `target` makes of the mutant's name.
+///
+/// With `ignored` they are listed and not run, for where there is no such broker.
+pub fn mutants(
+    classes: &'static [Class],
+    ignored: bool,
+    target: fn(&str) -> Result<Arc<dyn Target>>,
+) -> ExitCode {
+    let trials = mutants::all()
+        .filter(|mutant| !mutant.cases(classes).is_empty())
+        .map(|mutant| {
+            let trial = Trial::test(mutant.name, move || {
+                for line in mutant.check(&target(mutant.name)?, classes)? {
+                    println!("{line}");
+                }
+                Ok(())
+            });
+            trial.with_ignored_flag(ignored)
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
 
 /// A test target: the cases to run, and what to expect.
 #[derive(Debug)]
@@ -155,7 +179,8 @@ fn reach(backend: &impl Backend) -> Result<(), String> {
     })
 }
 
-fn required(backend: &str) -> bool {
+/// Whether `SCALEOUT_REQUIRE` says that tests of this backend must not be left out.
+pub fn required(backend: &str) -> bool {
     std::env::var("SCALEOUT_REQUIRE")
         .is_ok_and(|list| list.split(',').any(|name| name == backend || name == "all"))
 }

@@ -1,18 +1,17 @@
-//! The conformance suite against Redis, each case a test of its own: the server that
-//! `SCALEOUT_REDIS_URL` names, or the local one.
+//! The conformance suite against Redis, each case a test of its own.
 
+#[path = "target/shared.rs"]
+mod shared;
 mod target;
 
 use std::process::ExitCode;
 
 use scaleout_conformance::libtest::Run;
 
-use self::target::RedisTarget;
+use self::shared::shared;
 
 fn main() -> ExitCode {
-    let url = std::env::var("SCALEOUT_REDIS_URL");
-    let url = url.unwrap_or_else(|_| "redis://127.0.0.1:6379/".to_owned());
-    Run::new(RedisTarget::new(url))
+    Run::new(shared())
         .expect_skips(include_str!("expected-skips.txt"))
         .main()
 }

@@ -25,6 +25,10 @@ pub(super) trait Hook: fmt::Debug + Send + Sync + Sized + 'static {
         inner.backend.capabilities()
     }
 
+    fn probe(&self, inner: &Inner) -> impl Future<Output = Result<()>> + Send {
+        inner.backend.probe()
+    }
+
     fn append(
         &self,
         inner: &Inner,
@@ -89,7 +93,7 @@ impl<H: Hook> Backend for Hooked<H> {
     }
 
     async fn probe(&self) -> Result<()> {
-        self.inner.backend.probe().await
+        self.hook.probe(&self.inner).await
     }
 
     async fn append(&self, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {

@@ -41,7 +41,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "leak-task",
         "leaves a task behind for each subscription",
-        &["L03", "L04", "L08", "Q09"],
+        &["J12", "L03", "L04", "L08", "Q09"],
         |target| hooked(target, Listens::LeaksTask),
     ),
 ];

@@ -5,11 +5,14 @@
 //! every one fail against the mutant. [`Mutant::check`] runs them. That is case Q10, which the memory
 //! backend's tests do for all mutants; the author of another backend can do it over theirs.
 
+mod epochs;
+mod halfway;
 mod hook;
 mod listens;
 mod names;
 mod nodes;
 mod numbers;
+mod outages;
 mod reads;
 mod store;
 mod target;
@@ -19,7 +22,7 @@ use std::{sync::Arc, thread};
 
 pub use self::target::MutantTarget;
 use crate::{
-    Case, Target, Verdict, cases,
+    Case, Class, Target, Verdict, cases,
     runner::{self, Settings},
 };
 
@@ -65,22 +68,34 @@ impl Mutant {
         self
     }
 
-    /// Runs each of its cases against the target and against the mutant of it. Blocks; must not be
-    /// called from within a runtime.
+    /// The cases of these classes that must notice it.
+    pub fn cases(&self, classes: &[Class]) -> Vec<&'static Case> {
+        let cases = self.killed_by.iter().filter_map(|id| cases::find(id));
+        cases.filter(|case| classes.contains(&case.class)).collect()
+    }
+
+    /// Runs those of its cases that are of these classes against the target and against the mutant
+    /// of it. Blocks; must not be called from within a runtime.
     ///
     /// # Errors
     ///
-    /// What is wrong: a case that is none, does not apply, fails against the target, or does not
-    /// notice the mutant. Otherwise, what each case said about the mutant.
-    pub fn check(&self, target: &Arc<dyn Target>) -> Result<Vec<String>, String> {
-        let cases = self.killed_by.iter().map(|id| {
-            let case = cases::find(id).ok_or_else(|| format!("{id} is no case"))?;
-            Ok(move || self.check_case(case, target))
-        });
-        let cases = cases.collect::<Result<Vec<_>, String>>()?;
+    /// What is wrong: there is no such case, or one does not apply, fails against the target, or does
+    /// not notice the mutant. Otherwise, what each case said about the mutant.
+    pub fn check(
+        &self,
+        target: &Arc<dyn Target>,
+        classes: &[Class],
+    ) -> Result<Vec<String>, String> {
+        let cases = self.cases(classes);
+        if cases.is_empty() {
+            return Err(format!("no case of {classes:?} is for {}", self.name));
+        }
+        let cases = cases
+            .into_iter()
+            .map(|case| move || self.check_case(case, target));
         // At once: most of the time is spent waiting for what a mutant never does.
         thread::scope(|scope| {
-            let running: Vec<_> = cases.into_iter().map(|check| scope.spawn(check)).collect();
+            let running: Vec<_> = cases.map(|check| scope.spawn(check)).collect();
             let joined = running.into_iter().map(|check| {
                 check
                     .join()
@@ -134,6 +149,9 @@ const LISTS: &[&[Mutant]] = &[
     reads::MUTANTS,
     listens::MUTANTS,
     nodes::MUTANTS,
+    epochs::MUTANTS,
+    outages::MUTANTS,
+    halfway::MUTANTS,
     urls::MUTANTS,
 ];
 
@@ -146,7 +164,7 @@ pub fn all() -> impl Iterator<Item = &'static Mutant> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use crate::{Class, cases};
+    use crate::cases;
 
     /// Cases that look at what no target can change, or that do not have to hold.
     const WITHOUT: &[&str] = &[
@@ -163,14 +181,16 @@ mod tests {
         for mutant in super::all() {
             assert!(names.insert(mutant.name), "{} is used twice", mutant.name);
             assert!(!mutant.killed_by.is_empty(), "{}", mutant.name);
+            let unknown = mutant.killed_by.iter().find(|id| cases::find(id).is_none());
+            assert_eq!(unknown, None, "{}", mutant.name);
         }
     }
 
     #[test]
-    fn every_shared_case_has_a_mutant_that_it_notices() {
+    fn every_case_has_a_mutant_that_it_notices() {
         let noticed: BTreeSet<_> = super::all().flat_map(|mutant| mutant.killed_by).collect();
         let without: Vec<_> = cases::all()
-            .filter(|case| case.class == Class::Shared && !noticed.contains(&case.id))
+            .filter(|case| !noticed.contains(&case.id))
             .map(|case| case.id)
             .collect();
         assert_eq!(without, WITHOUT);

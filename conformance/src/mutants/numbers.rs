@@ -50,7 +50,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "length-as-head",
         "takes the number of stored messages for the head",
-        &["P01", "P03"],
+        &["P01", "P03", "P04"],
         |target| hooked(target, Ends::Length),
     ),
     Mutant::new(

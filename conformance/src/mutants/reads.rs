@@ -55,9 +55,9 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |target| hooked(target, Reads::Blocking),
     ),
     Mutant::new(
-        "hidden-frame",
-        "does not show the newest frame but one yet",
-        &["E04"],
+        "commit-inversion",
+        "does not show the newest frame but one yet, as of a transaction that is late to commit",
+        &["E04", "E05"],
         |target| hooked(target, Reads::Hidden),
     ),
     Mutant::new(

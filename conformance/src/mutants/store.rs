@@ -22,7 +22,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "drop-nth",
         "acknowledges every fifth frame without storing it",
-        &["A02", "A09", "D04", "D11", "H04", "H08"],
+        &["A02", "A09", "D04", "D11", "G14", "H04", "H08"],
         |target| hooked(target, DropNth(AtomicUsize::new(0))),
     ),
     Mutant::new(
@@ -70,7 +70,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "empty-as-null",
         "stores an empty payload as a null",
-        &["C01"],
+        &["C01", "I05"],
         |target| hooked(target, Rewrite::Payload(null)),
     ),
     Mutant::new(
@@ -88,7 +88,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "no-dedup",
         "claims to know repetitions, and stores them",
-        &["F10", "F11", "F12", "F14"],
+        &["F10", "F11", "F12", "F14", "F19"],
         |target| hooked(target, Dedup::Never),
     ),
     Mutant::new(
@@ -133,7 +133,7 @@ impl Hook for DupNth {
 }
 
 /// The same messages from a publisher that nobody knows.
-fn as_another(original: &EncodedFrame) -> EncodedFrame {
+pub(super) fn as_another(original: &EncodedFrame) -> EncodedFrame {
     frame(PublisherId::random(), 1, &messages(original))
 }
 

@@ -117,6 +117,7 @@ impl Target for MutantTarget {
                 inner: self.inner.broker(setup).await?,
                 mutate: self.mutate.clone(),
                 layer: self.layer.clone(),
+                connect: self.connect,
             };
             Ok(Box::new(broker) as Box<dyn Broker>)
         })
@@ -132,6 +133,7 @@ struct MutantBroker {
     inner: Box<dyn Broker>,
     mutate: Option<Mutate>,
     layer: Option<Arc<dyn Layer>>,
+    connect: Option<Connect>,
 }
 
 impl fmt::Debug for MutantBroker {
@@ -148,7 +150,7 @@ impl MutantBroker {
             inner,
             mutate: self.mutate.clone(),
             layer: self.layer.clone(),
-            connect: None,
+            connect: self.connect,
         })
     }
 }

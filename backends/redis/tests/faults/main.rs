@@ -13,7 +13,7 @@ mod target;
 use std::{future::Future, process::ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use scaleout_conformance::broker::Redis;
+use scaleout_conformance::{broker::Redis, libtest};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -22,14 +22,13 @@ fn main() -> ExitCode {
     {
         return subscriber::run(url, topic);
     }
-    let missing = !Redis::is_installed();
+    let missing = !Redis::is_installed() && !libtest::required("redis");
     if missing {
         eprintln!("note: no redis-server here, so nothing is tested");
     }
-    let required = std::env::var("SCALEOUT_REQUIRE").is_ok_and(|names| names.contains("redis"));
     let trials = killed::trials().into_iter().chain(stopped::trials());
     let trials = trials
-        .map(|trial| trial.with_ignored_flag(missing && !required))
+        .map(|trial| trial.with_ignored_flag(missing))
         .collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

@@ -21,7 +21,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "silent-floor-jump",
         "goes on at the oldest message without a word about those that are gone",
-        &["E08", "F01", "P03", "P07"],
+        &["E08", "F01", "I13", "P03", "P07"],
         |target| MutantTarget::layer(target, Tails(Fault::NoGaps)),
     ),
     Mutant::new(
@@ -33,7 +33,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "silent-reset",
         "does not say that the sequence starts anew",
-        &["E09", "E10", "P08"],
+        &["E09", "E10", "J07", "P08"],
         |target| MutantTarget::layer(target, Tails(Fault::NoResets)),
     ),
     Mutant::new(
@@ -46,8 +46,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
         "drop-first",
         "loses the first message of a subscription",
         &[
-            "D01", "D03", "D04", "D06", "D09", "D10", "E07", "L05", "L06", "L09", "M08", "N08",
-            "N09",
+            "D01", "D03", "D04", "D06", "D09", "D10", "E07", "E12", "L05", "L06", "L09", "M08",
+            "N08", "N09",
         ],
         |target| MutantTarget::layer(target, Tails(Fault::NoFirst)),
     ),
@@ -96,7 +96,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "hang-on-close",
         "waits until every subscription is dropped before it closes",
-        &["M05"],
+        &["M02", "M05"],
         |target| MutantTarget::layer(target, WaitsForReaders::default()),
     ),
     Mutant::new(
