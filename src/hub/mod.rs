@@ -73,6 +73,7 @@ pub use self::{
     clients::{Arguments, Client, ClientError, Clients, Sent, Target},
     context::{Context, DisconnectReason, HubContext},
     error::HubError,
+    http::ignore_case,
     hub::Hub,
     id::ConnectionId,
     lifetime::{Member, Resumed},

@@ -9,6 +9,7 @@
 mod client;
 mod node;
 
+mod auth;
 mod closing;
 mod cluster;
 mod events;
@@ -18,4 +19,6 @@ mod limits;
 mod malformed;
 mod polling;
 mod shutdown;
+mod stateful;
+mod streaming;
 mod timing;

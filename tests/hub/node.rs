@@ -9,15 +9,16 @@ use std::{
 };
 
 use axum::Router;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use scaleout::{
     Backplane,
-    hub::{Context, Hub, HubError, HubOptions},
+    hub::{AuthError, Context, Credentials, Hub, HubError, HubOptions, Member, Upload, User},
 };
 use serde_json::Value;
 use tokio::{
     io::DuplexStream,
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{Notify, mpsc},
     task::JoinSet,
 };
@@ -172,12 +173,113 @@ impl TestHub {
         Ok(())
     }
 
+    async fn tell_user(&self, ctx: Context, user: String, text: String) -> Result<(), HubError> {
+        ctx.clients().user(user).send("message", (text,)).await?;
+        Ok(())
+    }
+
+    async fn count(&self, to: u32) -> Result<impl Stream<Item = Result<u32, HubError>>, HubError> {
+        Ok(stream::iter(0..to).map(Ok))
+    }
+
+    async fn count_for_ever(&self) -> Result<impl Stream<Item = Result<u32, HubError>>, HubError> {
+        let dropped = Dropped(self.log.clone());
+        Ok(stream::unfold((dropped, 0), async |(dropped, number)| {
+            tokio::task::yield_now().await;
+            Some((Ok(number), (dropped, number + 1)))
+        }))
+    }
+
+    async fn break_off(&self) -> Result<impl Stream<Item = Result<u32, HubError>>, HubError> {
+        Ok(stream::iter([Ok(1), Err(HubError::new("no more"))]))
+    }
+
+    async fn sum(&self, numbers: Upload<u32>) -> Result<u32, HubError> {
+        let sum = numbers
+            .try_fold(0, async |sum, number| Ok(sum + number))
+            .await;
+        if let Err(error) = &sum {
+            self.note(format!("upload failed: {error}"));
+        }
+        sum
+    }
+
+    async fn double(
+        &self,
+        numbers: Upload<u32>,
+    ) -> Result<impl Stream<Item = Result<u32, HubError>>, HubError> {
+        Ok(numbers.map_ok(|number| number * 2))
+    }
+
+    async fn ask(&self, ctx: Context, id: String, question: String) -> Result<String, HubError> {
+        let client = ctx.clients().client(id);
+        Ok(client.invoke("question", (question,)).await?)
+    }
+
+    async fn join_other(&self, ctx: Context, id: String, group: String) -> Result<bool, HubError> {
+        Ok(ctx.hub().join(id, group).await?)
+    }
+
+    async fn leave_other(&self, ctx: Context, id: String, group: String) -> Result<bool, HubError> {
+        Ok(ctx.hub().leave(id, group).await?)
+    }
+
+    async fn resume(
+        &self,
+        ctx: Context,
+        group: String,
+        cursor: Option<String>,
+    ) -> Result<(String, u64, bool), HubError> {
+        let resumed = ctx.resume(group, cursor.as_deref()).await?;
+        Ok((
+            resumed.cursor.to_string(),
+            resumed.replayed,
+            resumed.complete,
+        ))
+    }
+
+    async fn members(&self, ctx: Context, group: String) -> Result<Vec<Member>, HubError> {
+        Ok(ctx.hub().members(group).await?)
+    }
+
+    async fn user(&self, ctx: Context) -> Result<Option<String>, HubError> {
+        Ok(ctx.user().id().map(str::to_owned))
+    }
+
+    async fn admins_only(&self) -> Result<&'static str, HubError> {
+        Ok("welcome")
+    }
+
     async fn join(&self, ctx: Context, group: String) -> Result<(), HubError> {
         Ok(ctx.join(group).await?)
     }
 
     async fn leave(&self, ctx: Context, group: String) -> Result<(), HubError> {
         Ok(ctx.leave(group).await?)
+    }
+}
+
+/// Notes when it is dropped.
+struct Dropped(mpsc::UnboundedSender<String>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let _ = self.0.send("dropped".to_owned());
+    }
+}
+
+/// The token is the user's name; `admin` has a role, and whoever comes as `nobody` is sent away.
+async fn authenticate(credentials: Credentials) -> Result<User, AuthError> {
+    match credentials.token.as_deref() {
+        None => Ok(User::anonymous()),
+        Some("forged") => Err(AuthError::Unauthenticated),
+        Some("nobody") => Err(AuthError::Forbidden),
+        Some("admin") => Ok(User::new("admin").with_claim("role", "admin")),
+        Some("expiring") => {
+            let soon = std::time::SystemTime::now() + std::time::Duration::from_millis(100);
+            Ok(User::new("expiring").with_expiry(soon))
+        }
+        Some(name) => Ok(User::new(name)),
     }
 }
 
@@ -233,6 +335,21 @@ impl Node {
             .method("TellOthersInGroup", TestHub::tell_others_in_group)
             .method("Join", TestHub::join)
             .method("Leave", TestHub::leave)
+            .method("TellUser", TestHub::tell_user)
+            .stream("Count", TestHub::count)
+            .stream("CountForEver", TestHub::count_for_ever)
+            .stream("BreakOff", TestHub::break_off)
+            .method("Sum", TestHub::sum)
+            .stream("Double", TestHub::double)
+            .method("Ask", TestHub::ask)
+            .method("JoinOther", TestHub::join_other)
+            .method("LeaveOther", TestHub::leave_other)
+            .method("Resume", TestHub::resume)
+            .method("Members", TestHub::members)
+            .method("User", TestHub::user)
+            .method("AdminsOnly", TestHub::admins_only)
+            .authorize("AdminsOnly", |ctx| ctx.user().has_role("admin"))
+            .authenticate(authenticate)
             .method("Closure", async |_: &TestHub, text: String| {
                 Ok::<_, HubError>(text.len())
             })
@@ -259,6 +376,15 @@ impl Node {
     /// A client that has shaken hands.
     pub(crate) async fn client(&self) -> Client {
         Client::connect(self.address).await
+    }
+
+    /// The same, as a user.
+    pub(crate) async fn client_of(&self, user: &str) -> Client {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let path = format!("/chat?access_token={user}");
+        let mut client = Client::upgrade(stream, &path).await;
+        client.shake_hands().await;
+        client
     }
 
     /// A client over memory instead of a socket, for tests in which time stands still.

@@ -134,10 +134,14 @@ impl Connection {
         &self.request().uri
     }
 
+    /// Who made the connection; once it has a transport, as the request for that has it.
     pub(super) fn user(&self) -> &User {
-        &self.request().user
+        self.request
+            .get()
+            .map_or(&self.user, |request| &request.user)
     }
 
+    /// For those who know that there is one.
     fn request(&self) -> &Request {
         self.request.get_or_init(|| Request {
             uri: Uri::default(),

@@ -4,6 +4,7 @@
 //! `send` takes what clients without a WebSocket send. What is done with a connection's bytes is the
 //! [`Application`]'s affair: the hub, or [`RawEndpoint`](super::RawEndpoint).
 
+mod case;
 mod events;
 mod negotiate;
 mod polling;
@@ -26,6 +27,7 @@ use axum::{
 };
 use tokio::time::MissedTickBehavior;
 
+pub use self::case::ignore_case;
 use super::{
     auth::{self, AuthError, Authenticate, User},
     connection::{self, AttachError, Birth, Connection, Connections},

@@ -2,7 +2,6 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::{
@@ -11,11 +10,14 @@ use super::{
     open,
 };
 use crate::{
-    Cursor, Error, ErrorKind, Event, Result, Start, Subscription, Topic,
+    Cursor, Entry, Error, ErrorKind, Event, Position, ResetReason, Result, Sequence, Start, Topic,
     hub::{id::ConnectionId, transport::Kind},
 };
 
-/// How often a member that has read all there is looks whether the group has got the same.
+/// How many messages are read from history at a time.
+const PAGE: usize = 256;
+
+/// How long a member that has read all there is waits before it looks again.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Who is in a group.
@@ -100,66 +102,66 @@ impl Lifetime {
             group: None,
             armed: true,
         };
-        let start = cursor.map_or(Start::Latest, Start::After);
-        let mut history = self.inner.backplane.subscribe(&topic, start).await?;
-        let resumed = self.catch_up(connection, &topic, &mut history).await?;
+        let cursor = match cursor {
+            Some(cursor) => cursor,
+            None => self.inner.backplane.head(&topic).await?.cursor,
+        };
+        let resumed = self.catch_up(connection, &topic, cursor).await?;
         undo.armed = false;
         Ok(resumed)
     }
 
+    /// Gives a connection what history has after `cursor`, until it has all that its group got. The
+    /// group is live, so that whatever history does not have yet comes to it.
     async fn catch_up(
         &self,
         connection: &Connection,
         topic: &Topic,
-        history: &mut Subscription,
+        mut cursor: Cursor,
     ) -> Result<Resumed> {
         let (mut replayed, mut complete) = (0, true);
         loop {
-            let event = match history.next().now_or_never() {
-                Some(event) => event,
-                None => {
-                    let position = history.cursor().position();
-                    match self
-                        .inner
-                        .manager
-                        .catch_up(connection.id(), topic, position)
-                    {
-                        CaughtUp::NotYet => {}
-                        CaughtUp::Yes | CaughtUp::Left => {
-                            return Ok(Resumed {
-                                cursor: history.cursor(),
-                                replayed,
-                                complete,
-                            });
+            let backplane = &self.inner.backplane;
+            let events = backplane.read(topic, Some(&cursor), PAGE).await?;
+            if events.is_empty() {
+                let manager = &self.inner.manager;
+                match manager.catch_up(connection.id(), topic, cursor.position()) {
+                    CaughtUp::NotYet => tokio::time::sleep(LOOK).await,
+                    CaughtUp::Yes | CaughtUp::Left => {
+                        return Ok(Resumed {
+                            cursor,
+                            replayed,
+                            complete,
+                        });
+                    }
+                }
+            }
+            for event in events {
+                let position = match event {
+                    Event::Message(entry) => {
+                        replayed += u64::from(replay(connection, topic, &entry).await);
+                        entry.position()
+                    }
+                    Event::Gap(gap) => {
+                        complete = false;
+                        Position::new(gap.epoch, gap.last)
+                    }
+                    Event::Reset(reset) => {
+                        complete = false;
+                        match reset.reason {
+                            ResetReason::AheadOfHead => {
+                                backplane.head(topic).await?.cursor.position()
+                            }
+                            _ => Position::new(reset.epoch, Sequence::ZERO),
                         }
                     }
-                    match tokio::time::timeout(LOOK, history.next()).await {
-                        Ok(event) => event,
-                        Err(_) => continue,
+                    Event::Unreadable(skipped) => {
+                        complete = false;
+                        Position::new(skipped.epoch, skipped.last)
                     }
-                }
-            };
-            match event {
-                Some(Event::Message(entry)) => {
-                    let Some((envelope, message)) = open(topic, &entry) else {
-                        continue;
-                    };
-                    if envelope.except.contains(connection.id()) {
-                        continue;
-                    }
-                    let unit = connection
-                        .protocol()
-                        .and_then(|protocol| message.unit_with_cursor(protocol));
-                    if let Some(unit) = unit {
-                        connection.push(unit.clone(), Kind::Answer);
-                        replayed += 1;
-                    }
-                    // At the client's pace: there may be more than fits into its queue.
-                    connection.room().await;
-                }
-                Some(Event::Closed(Some(error))) => return Err(error),
-                Some(Event::Closed(None)) | None => return Err(closed()),
-                Some(_) => complete = false,
+                    _ => return Err(closed()),
+                };
+                cursor = Cursor::new(topic.clone(), position);
             }
         }
     }
@@ -242,6 +244,22 @@ impl Lifetime {
             Heard::Lost(position) => manager.deliver_to_group(topic, group, None, *position),
         }
     }
+}
+
+/// Gives a connection one older message, at the client's pace; `false` if it is not for this one.
+async fn replay(connection: &Connection, topic: &Topic, entry: &Entry) -> bool {
+    let Some((envelope, message)) = open(topic, entry) else {
+        return false;
+    };
+    let unit = connection
+        .protocol()
+        .and_then(|protocol| message.unit_with_cursor(protocol));
+    let Some(unit) = unit.filter(|_| !envelope.except.contains(connection.id())) else {
+        return false;
+    };
+    connection.push(unit.clone(), Kind::Answer);
+    connection.room().await;
+    true
 }
 
 /// Reads a cursor that a client has brought.
