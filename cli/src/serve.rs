@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context;
+use axum::Router;
 use scaleout::{Backplane, hub::Hub};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
@@ -30,6 +31,10 @@ pub(crate) struct Args {
     /// The broker, such as redis://127.0.0.1/
     #[arg(long, value_name = "URL", default_value = "memory:")]
     backplane: String,
+    /// Another server of the same chat, such as http://127.0.0.1:5002, to which browsers turn when
+    /// this one is gone; give it several times for several. The addresses of this process are known
+    #[arg(long = "peer", value_name = "URL", value_parser = web::origin)]
+    peers: Vec<String>,
 }
 
 /// How long the end may take: for connections to be closed, and for the broker each.
@@ -37,17 +42,24 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (stop, stopping) = watch::channel(false);
-    let mut nodes = JoinSet::new();
+    let (mut listeners, mut servers) = (Vec::new(), Vec::new());
     for addr in args.listen {
         let listener = TcpListener::bind(addr)
             .await
             .with_context(|| format!("cannot listen on {addr}"))?;
+        // The real address: port 0 asks for any free one.
+        servers.push(format!("http://{}", listener.local_addr()?));
+        listeners.push(listener);
+    }
+    let mine = servers.clone();
+    servers.extend(args.peers);
+    let mut nodes = JoinSet::new();
+    for (listener, url) in listeners.into_iter().zip(mine) {
         let backplane = scaleout::connect(&args.backplane).await?;
         let hub = chat::hub(&backplane).await?;
-        // The real address: port 0 asks for any free one.
-        let addr = listener.local_addr()?;
-        nodes.spawn(node(listener, backplane, hub, stopping.clone()));
-        writeln!(io::stdout(), "listening on http://{addr}")?;
+        let app = web::routes(backplane.clone(), &servers).merge(hub.routes("/chat"));
+        nodes.spawn(node(listener, app, backplane, hub, stopping.clone()));
+        writeln!(io::stdout(), "listening on {url}")?;
     }
 
     tokio::select! {
@@ -65,11 +77,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
 /// Serves until told to stop, then says goodbye to the browsers before the backplane closes.
 async fn node(
     listener: TcpListener,
+    app: Router,
     backplane: Backplane,
     hub: Hub,
     mut stopping: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let app = web::routes(backplane.clone()).merge(hub.routes("/chat"));
     let stopped = async move {
         // An error says that the other end is gone, which means the same.
         let _ = stopping.wait_for(|stop| *stop).await;

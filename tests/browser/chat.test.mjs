@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { Chat, launch } from "./page.mjs";
-import { serve } from "./server.mjs";
+import { freeAddress, serve } from "./server.mjs";
 
 let browser;
 before(async () => {
@@ -68,6 +68,32 @@ test("a room's messages reach its members on every node, and nobody else", async
   assert.deepEqual(await eve.heard(), ["fence"]);
   assert.deepEqual(await ben.heard(), ["fence"]);
   await server.stop();
+});
+
+test("a page whose server is killed goes on at another one, and its transcript is complete", async (t) => {
+  const backplane = redis();
+  const listen = [await freeAddress(), await freeAddress()];
+  const urls = listen.map((address) => `http://${address}`);
+  const first = await serve(t, { backplane, listen: [listen[0]], peers: [urls[1]] });
+  const second = await serve(t, { backplane, listen: [listen[1]], peers: [urls[0]] });
+  const ada = await Chat.open(t, browser, urls[0], "Ada");
+  const ben = await Chat.open(t, browser, urls[1], "Ben");
+  await ben.say("one");
+  await ada.hears("one");
+
+  await first.kill();
+  for (const text of ["two", "three", "four"]) {
+    await ben.say(text);
+    await ben.hears(text);
+  }
+  await ada.hears("four");
+  await ada.say("five");
+  await ben.hears("five");
+  assert.deepEqual(await ada.heard(), ["one", "two", "three", "four", "five"]);
+  assert.deepEqual(await ben.heard(), await ada.heard());
+  assert.equal(await ada.node(), await ben.node());
+  await ada.screenshot("resumed");
+  await second.stop();
 });
 
 test("a page whose server restarts reconnects by itself, and is in its rooms again", async (t) => {

@@ -10,6 +10,9 @@ mod client;
 mod node;
 
 mod auth;
+/// They need a Redis on its usual port.
+#[cfg(feature = "redis")]
+mod broker;
 mod closing;
 mod cluster;
 mod events;

@@ -1,11 +1,11 @@
 //! The chat page, and `/health`.
 
-use std::time::UNIX_EPOCH;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{StatusCode, Uri, header},
     response::{Html, IntoResponse},
     routing::get,
 };
@@ -14,22 +14,49 @@ use serde::Serialize;
 
 const PAGE: &str = include_str!("chat.html");
 
-/// The page needs its own inline style and script, and its own server; nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-pub(super) fn routes(backplane: Backplane) -> Router {
+/// The routes of one server. `servers` are the origins of all servers of the chat, this one included.
+pub(super) fn routes(backplane: Backplane, servers: &[String]) -> Router {
+    let policy: Arc<str> = policy(servers).into();
+    let servers = servers.to_vec();
     Router::new()
-        .route("/", get(page))
+        .route("/", get(move || async move { page(&policy) }))
+        .route("/servers", get(move || async move { Json(servers) }))
         .route("/health", get(health))
         .with_state(backplane)
 }
 
-async fn page() -> impl IntoResponse {
+/// Takes the origin of a server: scheme, host and port, as `http://127.0.0.1:5002`.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let uri: Option<Uri> = text.parse().ok();
+    match uri
+        .as_ref()
+        .map(|uri| (uri.scheme_str(), uri.authority(), uri.path()))
+    {
+        Some((Some(scheme @ ("http" | "https")), Some(authority), "/")) => {
+            Ok(format!("{scheme}://{authority}"))
+        }
+        _ => Err("use scheme, host and port, as http://127.0.0.1:5002".to_owned()),
+    }
+}
+
+/// The page needs its own inline style and script, and the chat's servers; nothing else.
+fn policy(servers: &[String]) -> String {
+    let sockets = servers
+        .iter()
+        .map(|origin| origin.replacen("http", "ws", 1));
+    let servers: Vec<String> = servers.iter().cloned().chain(sockets).collect();
+    format!(
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+         connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        servers.join(" ")
+    )
+}
+
+fn page(policy: &str) -> impl IntoResponse + use<> {
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, policy.to_owned()),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
     ];
     (headers, Html(PAGE))
 }
@@ -64,5 +91,10 @@ async fn health(State(backplane): State<Backplane>) -> impl IntoResponse {
         backend: backplane.capabilities().name,
         node: backplane.node_id().to_string(),
     };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(body))
+    // Pages of the chat's other servers show it too, and it holds no secret.
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    ];
+    (status, headers, Json(body))
 }

@@ -50,12 +50,26 @@ fn the_page_may_talk_to_its_own_server_only() {
         "{page}"
     );
     assert!(page.contains("<title>Chat</title>"), "{page}");
-    for url in page.split(['"', '\'']).filter(|text| text.contains("://")) {
+    let (_, body) = page.split_once("\r\n\r\n").unwrap();
+    for url in body.split(['"', '\'']).filter(|text| text.contains("://")) {
         assert_eq!(
             url, "http://www.w3.org/2000/svg",
             "the page needs nothing from elsewhere"
         );
     }
+}
+
+#[test]
+fn a_server_names_the_others() {
+    let peer = "http://127.0.0.1:9";
+    let server = Running::start(&["serve", "--listen", "127.0.0.1:0", "--peer", peer]);
+    let addr = addr(&server);
+    let servers = get(&addr, "/servers");
+    assert!(
+        servers.ends_with(&format!("[\"http://{addr}\",\"{peer}\"]")),
+        "{servers}"
+    );
+    assert!(get(&addr, "/").contains("ws://127.0.0.1:9"));
 }
 
 #[test]
