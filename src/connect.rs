@@ -63,6 +63,11 @@ pub fn connector(url: &str) -> Result<Connector> {
         #[cfg(not(feature = "redis"))]
         "redis" | "rediss" => Err(not_enabled("redis")),
 
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => scaleout_postgres::connector(url),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(not_enabled("postgres")),
+
         _ => Err(Error::new(
             ErrorKind::InvalidInput,
             format!("unknown scheme `{scheme}`; {}", enabled()),
@@ -87,7 +92,7 @@ fn scheme(url: &str) -> Result<&str> {
     Ok(scheme)
 }
 
-#[cfg(not(all(feature = "memory", feature = "redis")))]
+#[cfg(not(all(feature = "memory", feature = "redis", feature = "postgres")))]
 fn not_enabled(feature: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
@@ -103,6 +108,8 @@ fn enabled() -> String {
         "redis://",
         #[cfg(feature = "redis")]
         "rediss://",
+        #[cfg(feature = "postgres")]
+        "postgres://",
     ];
     if schemes.is_empty() {
         return "no backend is enabled".to_owned();

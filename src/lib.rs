@@ -37,6 +37,7 @@
 //! |---|---|---|
 //! | `memory` (default) | `memory:` | nothing: the nodes of one process |
 //! | `redis` | `redis://`, `rediss://` | Redis 6.2 or later |
+//! | `postgres` | `postgres://`, `postgresql://` | PostgreSQL 13 or later |
 //! | `hub` | | an axum server; adds the SignalR hub |
 //! | `full` | all of these | |
 //!
@@ -74,6 +75,11 @@ pub use scaleout_memory as memory;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use scaleout_redis as redis;
+
+/// The PostgreSQL backend and its own options.
+#[cfg(feature = "postgres")]
+#[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+pub use scaleout_postgres as postgres;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -73,6 +73,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "memory" => compare(&bare::memory::Channel, &args).await,
         #[cfg(feature = "redis")]
         "redis" => compare(&bare::redis::Client::open(&args.url)?, &args).await,
+        #[cfg(feature = "postgres")]
+        "postgres" => compare(&bare::postgres::Client::open(&args.url)?, &args).await,
         name => bail!("there is no bare client to hold {name} against"),
     }
 }

@@ -200,10 +200,12 @@ pub enum Need {
     Fill,
     /// A broker of its own that can throw its clients out: [`Broker::kick`](crate::Broker::kick).
     Kick,
-    /// A broker of its own that can forbid things:
-    /// [`Broker::restricted`](crate::Broker::restricted) and
-    /// [`Broker::read_only`](crate::Broker::read_only).
+    /// A broker of its own that can forbid single logs:
+    /// [`Broker::restricted`](crate::Broker::restricted).
     Acl,
+    /// A broker of its own that can forbid to publish:
+    /// [`Broker::read_only`](crate::Broker::read_only).
+    ReadOnly,
 }
 
 impl Need {
@@ -224,7 +226,8 @@ impl Need {
             Self::Password => "no broker with a password can be started here",
             Self::Fill => "no broker that can run out of memory can be started here",
             Self::Kick => "no broker that can throw clients out can be started here",
-            Self::Acl => "no broker that can forbid things can be started here",
+            Self::Acl => "no broker that can forbid single logs can be started here",
+            Self::ReadOnly => "no broker that can forbid to publish can be started here",
         }
     }
 }

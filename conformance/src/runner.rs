@@ -66,7 +66,8 @@ pub(crate) fn excused(
             | Need::Password
             | Need::Fill
             | Need::Kick
-            | Need::Acl => target.offers_broker(need),
+            | Need::Acl
+            | Need::ReadOnly => target.offers_broker(need),
         };
         if !offered {
             return Some(Verdict::Skipped(need.missing()));

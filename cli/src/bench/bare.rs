@@ -2,6 +2,8 @@
 
 #[cfg(feature = "memory")]
 pub(super) mod memory;
+#[cfg(feature = "postgres")]
+pub(super) mod postgres;
 #[cfg(feature = "redis")]
 pub(super) mod redis;
 

@@ -21,6 +21,8 @@ pub(super) struct Report {
     rounds: usize,
     throughput: Rate,
     single: Rate,
+    /// One topic, divided by what the bare client makes of single messages.
+    throughput_to_bare_single: f64,
     latency: Times,
     cpu: Cpu,
     memory: Memory,
@@ -78,6 +80,10 @@ impl Report {
             rounds: ROUNDS,
             throughput: Rate::new(B::THROUGHPUT, throughput, args.publishers as usize),
             single: Rate::new(B::SINGLE, single, TOPICS),
+            throughput_to_bare_single: hundredths(
+                median(&throughput.ours, Round::messages_per_second)
+                    / median(&single.bare, Round::messages_per_second),
+            ),
             latency: Times::new(latency),
             cpu: Cpu::new(throughput),
             memory,
@@ -118,6 +124,12 @@ impl Report {
             rate(single.messages_per_second),
             rate(single.bare_messages_per_second),
             single.ratio,
+        )?;
+        row(
+            "one topic, against bare single messages",
+            rate(throughput.messages_per_second),
+            rate(single.bare_messages_per_second),
+            self.throughput_to_bare_single,
         )?;
         row(
             "publish to delivery, idle, p50",

@@ -1,6 +1,8 @@
 //! [`Broker`]: a broker that a case owns, and may break.
 
 #[cfg(all(unix, feature = "processes"))]
+mod postgres;
+#[cfg(all(unix, feature = "processes"))]
 mod process;
 #[cfg(all(unix, feature = "processes"))]
 mod redis;
@@ -18,6 +20,7 @@ use scaleout_core::{Error, ErrorKind, LogName, Result};
 
 #[cfg(all(unix, feature = "processes"))]
 pub use self::{
+    postgres::Postgres,
     redis::Redis,
     resp::{Connection, Reply},
     server::{Program, Server},

@@ -3,6 +3,7 @@
 use std::{
     fmt, fs, io,
     net::TcpListener,
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use scaleout_core::{Epoch, Error, ErrorKind, LogName, Result};
 use tempfile::TempDir;
 use tokio::{
@@ -49,6 +50,24 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
     fn prepare<'a>(&'a self, home: &'a Path) -> BoxFuture<'a, Result<()>> {
         let _ = home;
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The signal that ends it in order.
+    fn term(&self) -> Signal {
+        Signal::TERM
+    }
+
+    /// Whether its data are to end with its process, though it would find them again: then it is
+    /// always started on an empty home.
+    fn forgets(&self) -> bool {
+        false
+    }
+
+    /// Its processes, where it has more than the one that was started: what is done to that one is
+    /// done to them.
+    fn processes(&self, home: &Path) -> Vec<Pid> {
+        let _ = home;
+        Vec::new()
     }
 
     /// Removes all data while it runs.
@@ -112,7 +131,7 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
 /// A broker process on a free port with its data in a directory of its own. Dropping it kills the
 /// process and removes the directory, also when the case panics.
 #[derive(Debug)]
-pub struct Server<P> {
+pub struct Server<P: Program> {
     program: P,
     port: u16,
     /// Where the process is; dropped before the directory.
@@ -193,7 +212,11 @@ impl<P: Program> Server<P> {
 
     async fn signal(&self, signal: Signal) -> Result<()> {
         match &*self.process.lock().await {
-            Some(process) => process.signal(signal).map_err(|e| failed("no signal", e)),
+            Some(process) => {
+                process.signal(signal).map_err(|e| failed("no signal", e))?;
+                self.signal_others(signal);
+                Ok(())
+            }
             None => Err(Error::new(
                 ErrorKind::Unavailable,
                 "the broker is not running",
@@ -201,8 +224,24 @@ impl<P: Program> Server<P> {
         }
     }
 
+    /// Does to the other processes what was done to the first. They end by themselves when that has
+    /// ended, but not at once, and not while they are stopped.
+    fn signal_others(&self, signal: Signal) {
+        for process in self.program.processes(&self.home()) {
+            // Fails only if it has ended meanwhile.
+            let _ = kill_process(process, signal);
+        }
+    }
+
     async fn is_running(&self) -> bool {
         self.process.lock().await.is_some()
+    }
+}
+
+impl<P: Program> Drop for Server<P> {
+    fn drop(&mut self) {
+        drop(self.process.get_mut().take());
+        self.signal_others(Signal::KILL);
     }
 }
 
@@ -212,12 +251,18 @@ impl<P: Program> Broker for Server<P> {
     }
 
     fn start(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.run())
+        Box::pin(async {
+            if self.program.forgets() {
+                self.empty_home().await?;
+            }
+            self.run().await
+        })
     }
 
     fn kill(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async {
             drop(self.process.lock().await.take());
+            self.signal_others(Signal::KILL);
             Ok(())
         })
     }
@@ -229,7 +274,7 @@ impl<P: Program> Broker for Server<P> {
                 return Ok(());
             };
             process
-                .signal(Signal::TERM)
+                .signal(self.program.term())
                 .map_err(|error| failed("no signal", error))?;
             process
                 .ended()
@@ -336,18 +381,28 @@ fn remove(directory: &Path) -> Result<()> {
     }
 }
 
+/// Copies a directory with all in it, and whose it is.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let kind = entry.file_type()?;
+        let to = to.join(entry.file_name());
         if kind.is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()))?;
+            copy(&entry.path(), &to)?;
         } else if kind.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
+            fs::copy(entry.path(), &to)?;
+            own(&entry.path(), &to)?;
         }
     }
-    Ok(())
+    own(from, to)
+}
+
+/// Makes `to` as `from` is: the same owner, the same permissions.
+fn own(from: &Path, to: &Path) -> io::Result<()> {
+    let like = fs::metadata(from)?;
+    fs::set_permissions(to, like.permissions())?;
+    chown(to, Some(like.uid()), Some(like.gid()))
 }
 
 fn failed(what: &str, error: io::Error) -> Error {

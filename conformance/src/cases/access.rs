@@ -49,7 +49,7 @@ pub(super) const CASES: &[Case] = &[
         |ctx| Box::pin(read_only(ctx)),
     )
     .destructive()
-    .needs(&[Need::Acl]),
+    .needs(&[Need::ReadOnly]),
     Case::new(
         "K06",
         "no error, log line, metric or debug output shows a password",

@@ -126,15 +126,15 @@ async fn repeated(ctx: Ctx) -> Result<(), Failure> {
     let (proxy, bare) = bare(&ctx).await?;
     let mut publisher = bare.publisher(&topic);
     publisher.append(["first"]).await?;
-    for round in 2..12_usize {
+    let mut answers_lost = 0;
+    for round in 2..22_usize {
         let frame = publisher.next_frame([format!("m{round}")]);
         let cuts = proxy.cuts();
         proxy.cut_after(0, Direction::FromBroker);
         let lost = bare.try_append(publisher.log(), &frame).await?;
-        ensure!(
-            proxy.cuts() > cuts && lost.is_err(),
-            "the answer was not lost: {lost:?}"
-        );
+        ensure!(proxy.cuts() > cuts, "no connection was cut");
+        // Of a backend's connections, another one may have been cut, while it asked for a sign of life.
+        answers_lost += usize::from(lost.is_err());
         let first = bare.append(publisher.log(), &frame).await?;
         let again = direct.append(publisher.log(), &frame).await?;
         ensure_eq!(again, first, "receipt of the second repetition");
@@ -149,5 +149,6 @@ async fn repeated(ctx: Ctx) -> Result<(), Failure> {
             );
         }
     }
+    ensure!(answers_lost >= 10, "{answers_lost} answers of 20 were lost");
     Ok(())
 }

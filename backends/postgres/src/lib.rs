@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod append;
+mod backend;
+mod channels;
+mod commands;
+mod config;
+mod connection;
+mod error;
+mod install;
+mod link;
+mod listen;
+mod patience;
+mod place;
+mod read;
+mod slot;
+mod tls;
+mod trim;
+
+pub use self::{backend::PostgresBackend, config::connector};

@@ -1,0 +1,18 @@
+//! The conformance suite against PostgreSQL, each case a test of its own: the database that
+//! `SCALEOUT_POSTGRES_URL` names, or the local one.
+
+mod target;
+
+use std::process::ExitCode;
+
+use scaleout_conformance::libtest::Run;
+
+use self::target::PostgresTarget;
+
+fn main() -> ExitCode {
+    let url = std::env::var("SCALEOUT_POSTGRES_URL");
+    let url = url.unwrap_or_else(|_| "postgres://postgres@127.0.0.1:5432/test".to_owned());
+    Run::new(PostgresTarget::new(url))
+        .expect_skips(include_str!("expected-skips.txt"))
+        .main()
+}
