@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use scaleout_core::{Backend, Backplane, Event, Frame, Message, Start};
 
 use crate::support::{Cluster, append, arrival, log};
@@ -121,6 +122,11 @@ async fn a_transaction_held_open_delays_its_log_and_no_other_and_hides_nothing()
         let page = other.read(&log("held"), None, 10).await.unwrap();
         assert_eq!((page.head.get(), page.frames.len()), (1, 1));
     }
+    // In one transaction with others, it delays them by a moment and not until its own end.
+    let others: Vec<_> = (0..100)
+        .map(|number| log(&format!("free/{number}")))
+        .collect();
+    join_all(others.iter().map(|log| append(&backend, log, "x"))).await;
     assert!(!waiting.is_finished());
     transaction.commit().await.unwrap();
     assert_eq!(waiting.await.unwrap().1, 3);
