@@ -201,6 +201,9 @@ impl Backplane {
         if start == Start::Earliest && !node.capabilities.history {
             return Err(no_history(node));
         }
+        if node.is_closing() {
+            return Err(closed());
+        }
         let log = node.log_of(&topic);
         let (lease, started) = node.feeds.lease(node, &log)?;
         let deadline = Instant::now() + node.options.publish_timeout;

@@ -120,7 +120,7 @@ async fn run(node: &Arc<Node>, queue: &Queue) {
         let (publisher, counter) = queue.next_counter();
         let frame = builder.finish(publisher, counter);
         if node.capabilities.receipts {
-            let stored = store(node, queue, &frame, deadline).await;
+            let stored = store(node, queue, &frame, deadline, None).await;
             let first = stored.and_then(|appended| {
                 appended.first.ok_or_else(|| {
                     Error::new(ErrorKind::Broker, "the backend gave no position")
@@ -139,11 +139,15 @@ async fn run(node: &Arc<Node>, queue: &Queue) {
 }
 
 /// Appends a frame, and tries again with the same publisher and counter until the deadline.
+///
+/// Where the frame comes back by a feed, that is looked at first: a frame whose confirmation was lost
+/// may have come back meanwhile, and need not be stored twice.
 async fn store(
     node: &Node,
     queue: &Queue,
     frame: &EncodedFrame,
     deadline: Instant,
+    mut returns: Option<(&Lease, &mut oneshot::Receiver<Position>)>,
 ) -> Result<Appended> {
     let mut backoff = Backoff::new(&node.options);
     let mut may_be_stored = false;
@@ -171,6 +175,19 @@ async fn store(
         }
         debug!(log = %queue.log(), %error, "publish did not succeed; trying again");
         sleep(wait).await;
+        if may_be_stored && let Some((feed, returned)) = &mut returns {
+            let caught_up = async {
+                node.link.connected().await?;
+                feed.live().await
+            };
+            // If that does not happen in time, the next try says why.
+            let _ = timeout_at(deadline, caught_up).await;
+            if let Ok(position) = returned.try_recv() {
+                return Ok(Appended {
+                    first: Some(position),
+                });
+            }
+        }
     }
 }
 
@@ -183,12 +200,12 @@ async fn try_store(
 ) -> Result<Appended> {
     let generation = match node.link.up() {
         Some(generation) => generation,
-        None => match node.link.why_down() {
-            Some(error) if !error.is_transient() => return Err(error),
-            _ => timeout_at(deadline, node.link.connected())
+        None => {
+            check_not_refused(node)?;
+            timeout_at(deadline, node.link.connected())
                 .await
-                .unwrap_or_else(|_| Err(node.link.why_down().unwrap_or_else(|| late(node))))?,
-        },
+                .unwrap_or_else(|_| Err(node.link.why_down().unwrap_or_else(|| late(node))))?
+        }
     };
     let until = deadline.min(Instant::now() + node.options.request_timeout);
     let result = timeout_at(until, node.backend.append(queue.log(), frame))
@@ -202,6 +219,14 @@ async fn try_store(
     result
 }
 
+/// Whether the connection is down for a reason that does not pass: then waiting is of no use.
+fn check_not_refused(node: &Node) -> Result<()> {
+    match node.link.why_down() {
+        Some(error) if !error.is_transient() => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// For brokers whose confirmation does not name the position: stores the frame, and answers when
 /// this node's own feed has brought it back. The next frame may leave meanwhile.
 async fn store_and_await_return(
@@ -212,17 +237,24 @@ async fn store_and_await_return(
     deadline: Instant,
 ) {
     let stored = async {
+        check_not_refused(node)?;
         let lease = queue.feed(node)?;
         timeout_at(deadline, lease.live())
             .await
             .unwrap_or_else(|_| Err(node.link.why_down().unwrap_or_else(|| late(node))))?;
-        let returned = lease.receipts.expect(frame.publisher(), frame.counter());
-        store(node, queue, frame, deadline).await?;
-        Ok((lease, returned))
+        let mut returned = lease.receipts.expect(frame.publisher(), frame.counter());
+        let back = Some((&*lease, &mut returned));
+        let appended = store(node, queue, frame, deadline, back).await?;
+        Ok((lease, returned, appended.first))
     };
     match stored.await {
-        Err(error) => answer(node, requests, Err(error)),
-        Ok((lease, returned)) => {
+        Err(error) => {
+            // Its counter is used up, also if it never left.
+            queue.give_up();
+            answer(node, requests, Err(error));
+        }
+        Ok((_, _, Some(first))) => answer(node, requests, Ok(first)),
+        Ok((lease, returned, None)) => {
             let waiting = node.clone();
             node.publishers.spawn(node, async move {
                 let node = waiting;

@@ -14,7 +14,14 @@ use crate::{LogName, Result, link::closed, node::Node};
 
 #[derive(Debug, Default)]
 pub(crate) struct Feeds {
-    by_log: Mutex<HashMap<LogName, Running>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    by_log: HashMap<LogName, Running>,
+    /// No feed starts any more.
+    ended: bool,
 }
 
 #[derive(Debug)]
@@ -36,15 +43,15 @@ impl Feeds {
     ///
     /// # Errors
     ///
-    /// `Closed` if the node is closed.
+    /// `Closed` once the feeds have ended. A node that is closing flushes first, and may need a feed
+    /// for that.
     pub(crate) fn lease(&self, node: &Arc<Node>, log: &LogName) -> Result<(Lease, bool)> {
-        let mut by_log = self.lock();
-        // Checked under the lock, so that no feed starts after `end` took them all.
-        if node.is_closing() {
+        let mut state = self.lock();
+        if state.ended {
             return Err(closed());
         }
         let mut started = false;
-        let running = by_log.entry(log.clone()).or_insert_with(|| {
+        let running = state.by_log.entry(log.clone()).or_insert_with(|| {
             started = true;
             node.metrics.followed.increment(1);
             let feed = Arc::new(Feed::new(log.clone(), node));
@@ -64,8 +71,8 @@ impl Feeds {
 
     /// Has share `share` of `shares` of the feeds compare themselves with the broker.
     pub(crate) fn recheck(&self, share: u32, shares: u32) {
-        let by_log = self.lock();
-        for (log, running) in &*by_log {
+        let by_log = &self.lock().by_log;
+        for (log, running) in by_log {
             if by_log.hasher().hash_one(log) % u64::from(shares) == u64::from(share) {
                 running.feed.recheck();
             }
@@ -89,11 +96,13 @@ impl Feeds {
             running.feed.set_live(true);
             running.task
         };
-        self.lock().drain().map(end).collect()
+        let mut state = self.lock();
+        state.ended = true;
+        state.by_log.drain().map(end).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LogName, Running>> {
-        self.by_log.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,7 +116,7 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut by_log = self.node.feeds.lock();
+        let by_log = &mut self.node.feeds.lock().by_log;
         let Some(running) = by_log.get_mut(&self.feed.log) else {
             return;
         };

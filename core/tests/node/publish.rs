@@ -18,10 +18,13 @@ async fn a_refused_append_is_tried_again_until_it_is_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_was_stored_twice_is_delivered_once() {
-    for broker in [Broker::dense(), Broker::sparse()] {
+    for (broker, fault) in [
+        (Broker::dense(), Fault::LoseAnswer),
+        (Broker::sparse(), Fault::LoseBoth),
+    ] {
         let node = broker.node(Options::new()).await;
         let mut live = node.subscribe("t", Start::Latest).await.unwrap();
-        broker.inject([Fault::LoseAnswer]);
+        broker.inject([fault]);
         node.publish("t", "a").await.unwrap();
         node.publish("t", "b").await.unwrap();
         assert_eq!(broker.stored(), 3);
@@ -35,6 +38,20 @@ async fn a_retry_that_was_stored_twice_is_delivered_once() {
         let mut resumed = node.subscribe("t", Start::After(cursor)).await.unwrap();
         assert_eq!(next(&mut resumed).await, "b");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_came_back_is_stored_although_its_answer_was_lost() {
+    let broker = Broker::sparse();
+    let node = broker.node(Options::new()).await;
+    broker.inject([Fault::LoseAnswer]);
+    let receipt = node.publish("t", "m").await.unwrap();
+    assert_eq!(broker.stored(), 1);
+    let history = node.read("t", None, 10).await.unwrap();
+    let [Event::Message(entry)] = &history[..] else {
+        panic!("{history:?}");
+    };
+    assert_eq!(entry.cursor(), *receipt.cursor());
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,6 +95,27 @@ async fn a_frame_that_was_given_up_is_not_taken_for_a_loss() {
     node.publish("t", "lost").await.unwrap_err();
     node.publish("t", "b").await.unwrap();
     assert_eq!(next(&mut events).await, "a");
+    assert_eq!(next(&mut events).await, "b");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_never_left_is_not_taken_for_a_loss() {
+    let broker = Broker::sparse();
+    let options = Options::new().with_publish_timeout(Duration::from_secs(1));
+    let (node, other) = (
+        broker.node(options).await,
+        broker.node(Options::new()).await,
+    );
+    let mut events = other.subscribe("t", Start::Latest).await.unwrap();
+    node.publish("t", "a").await.unwrap();
+    assert_eq!(next(&mut events).await, "a");
+    // It waits for its own feed first, in vain.
+    broker.set_down(true);
+    let error = node.publish("t", "lost").await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::NotStored);
+    broker.set_down(false);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    node.publish("t", "b").await.unwrap();
     assert_eq!(next(&mut events).await, "b");
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     LoseAnswer,
     /// An append is stored, but no listener hears of it.
     LoseDelivery,
+    /// Both.
+    LoseBoth,
     /// An append is refused for good.
     Forbid,
 }
@@ -31,8 +33,6 @@ pub(crate) struct Broker(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     capabilities: Capabilities,
-    /// Sequences that a frame takes, at least: 1 for dense numbering.
-    slot: u64,
     down: bool,
     faults: Vec<Fault>,
     logs: HashMap<String, Log>,
@@ -76,10 +76,10 @@ impl Broker {
     pub(crate) fn new(slot: u64, change: impl FnOnce(&mut Capabilities)) -> Self {
         let mut capabilities = Capabilities::new("test", 1 << 20);
         capabilities.history = true;
+        capabilities.slot = slot;
         change(&mut capabilities);
         Self(Arc::new(Mutex::new(State {
             capabilities,
-            slot,
             down: false,
             faults: Vec::new(),
             logs: HashMap::new(),
@@ -153,18 +153,21 @@ impl Backend for Broker {
             Some(Fault::Forbid) => return Err(Error::new(ErrorKind::Auth, "may not write")),
             _ => {}
         }
-        let (slot, receipts) = (state.slot, state.capabilities.receipts);
+        let (slot, receipts) = (state.capabilities.slot, state.capabilities.receipts);
         let log = state.log(log);
-        let first = log.head / slot * slot + if slot > 1 { slot } else { 1 };
-        let stored = StoredFrame {
-            first: Sequence::new(first),
-            len: frame.len(),
-            bytes: frame.bytes().clone(),
+        let (len, bytes) = (frame.len(), frame.bytes().clone());
+        let stored = match slot {
+            1 => StoredFrame {
+                first: Sequence::new(log.head + 1),
+                len,
+                bytes,
+            },
+            _ => StoredFrame::in_slot(log.frames.len() as u64, slot, len, bytes),
         };
         log.head = stored.last().get();
         log.frames.push(stored.clone());
         let epoch = log.epoch;
-        if fault != Some(Fault::LoseDelivery) {
+        if !matches!(fault, Some(Fault::LoseDelivery | Fault::LoseBoth)) {
             log.listeners.retain(|listener| {
                 listener.send(Arrival::Frame {
                     epoch,
@@ -172,7 +175,7 @@ impl Backend for Broker {
                 })
             });
         }
-        if fault == Some(Fault::LoseAnswer) {
+        if matches!(fault, Some(Fault::LoseAnswer | Fault::LoseBoth)) {
             return Err(unavailable().with_unknown_outcome());
         }
         Ok(Appended {
