@@ -90,8 +90,17 @@ impl Bare {
     /// Reads all frames from the floor to the head, in pages of about `limit` messages, and checks
     /// that the pages fit together.
     pub async fn read_all(&self, log: &LogName, limit: usize) -> Result<Vec<StoredFrame>, Failure> {
+        self.read_on(log, None, limit).await
+    }
+
+    /// As [`read_all`](Self::read_all), from a place on.
+    pub async fn read_on(
+        &self,
+        log: &LogName,
+        mut after: Option<Position>,
+        limit: usize,
+    ) -> Result<Vec<StoredFrame>, Failure> {
         let mut frames: Vec<StoredFrame> = Vec::new();
-        let mut after = None;
         loop {
             let page = self.read(log, after, limit).await?;
             let Some(last) = page.frames.last() else {
@@ -136,6 +145,11 @@ pub struct BarePublisher {
 }
 
 impl BarePublisher {
+    /// Who publishes.
+    pub fn id(&self) -> PublisherId {
+        self.id
+    }
+
     /// The log that it appends to.
     pub fn log(&self) -> &LogName {
         &self.log
@@ -168,26 +182,6 @@ pub fn frame<M: Into<Message>>(
     counter: u64,
     messages: impl IntoIterator<Item = M>,
 ) -> EncodedFrame {
-    builder(log, topic, messages).finish(publisher, counter)
-}
-
-/// The same, stamped with a time in milliseconds since the Unix epoch.
-pub(crate) fn frame_at<M: Into<Message>>(
-    log: &LogName,
-    topic: &Topic,
-    publisher: PublisherId,
-    counter: u64,
-    messages: impl IntoIterator<Item = M>,
-    published_at: u64,
-) -> EncodedFrame {
-    builder(log, topic, messages).finish_at(publisher, counter, published_at)
-}
-
-fn builder<M: Into<Message>>(
-    log: &LogName,
-    topic: &Topic,
-    messages: impl IntoIterator<Item = M>,
-) -> FrameBuilder {
     let named = match log.carries() {
         Carries::Topic(_) => None,
         Carries::Share { .. } => Some(topic),
@@ -196,7 +190,7 @@ fn builder<M: Into<Message>>(
     for message in messages {
         builder.push(named, &message.into());
     }
-    builder
+    builder.finish(publisher, counter)
 }
 
 /// A subscription at the broker.

@@ -18,7 +18,7 @@ use scaleout_core::{Backend, Result};
 use tokio::time::Instant;
 
 use crate::{
-    Case, Class, Target, Verdict, cases, mutants,
+    Case, Class, Level, Target, Verdict, cases, mutants,
     runner::{self, Settings},
     skips,
 };
@@ -158,6 +158,10 @@ fn name(case: &Case) -> String {
 
 fn run(case: &'static Case, target: &Arc<dyn Target>, settings: &Settings) -> Result<(), Failed> {
     match runner::run(case, target, settings).verdict {
+        Verdict::Failed(failure) if case.level == Level::Should => {
+            eprintln!("note: {} ({}): {failure}", case.id, case.title);
+            Ok(())
+        }
         Verdict::Failed(failure) => Err(Failed::from(format!("{}: {failure}", case.title))),
         _ => Ok(()),
     }

@@ -303,7 +303,12 @@ async fn outage_beyond_retention(ctx: Ctx) -> Result<(), Failure> {
     proxy.heal();
     let fence = direct.fence(&topic).await?;
     let events = tail.events_until(fence).await?;
-    let gaps = check_accounted(&events, receipts[2].sequence(), fence.position().sequence)?;
+    let gaps = check_accounted(
+        &ctx,
+        &events,
+        receipts[2].sequence(),
+        fence.position().sequence,
+    )?;
     ensure!(
         !gaps.is_empty(),
         "nothing was reported as lost, floor {}",

@@ -52,7 +52,12 @@ async fn exact_bounds(ctx: Ctx) -> Result<(), Failure> {
     drop(guard);
 
     let events = tail.events_until(fence).await?;
-    let gaps = check_accounted(&events, receipts[2].sequence(), fence.position().sequence)?;
+    let gaps = check_accounted(
+        &ctx,
+        &events,
+        receipts[2].sequence(),
+        fence.position().sequence,
+    )?;
     ensure_eq!(gaps.len(), 1, "gaps");
     ensure!(
         gaps[0].1 < head.floor.plus(1),

@@ -113,7 +113,8 @@ async fn every_page_size(ctx: Ctx) -> Result<(), Failure> {
         let after = receipt.sequence();
         let end = receipts[receipts.len() - 1].sequence().next();
         if ctx.dense() {
-            check_accounted(&events, after, end).doing(format_args!("after message {index}"))?;
+            check_accounted(&ctx, &events, after, end)
+                .doing(format_args!("after message {index}"))?;
         }
         ensure_eq!(
             events.len(),
@@ -313,7 +314,7 @@ async fn below_the_floor(ctx: Ctx) -> Result<(), Failure> {
     let mut tail = other.subscribe(&topic, Start::After(place.clone())).await?;
     let events = tail.events_until(fence).await?;
     let end = fence.position().sequence;
-    let gaps = check_accounted(&events, place.position().sequence, end)?;
+    let gaps = check_accounted(&ctx, &events, place.position().sequence, end)?;
     let floor = node.head(&topic).await?.floor;
     ensure_eq!(
         gaps,

@@ -3,7 +3,6 @@
 mod access;
 mod batches;
 mod cancel;
-mod clocks;
 mod common;
 mod connection;
 mod dedup;
@@ -57,7 +56,6 @@ const LISTS: &[&[Case]] = &[
     shutdown::CASES,
     cancel::CASES,
     dropped::CASES,
-    clocks::CASES,
     retention::CASES,
     exhausted::CASES,
     meta::CASES,

@@ -1,7 +1,7 @@
 //! C. Payloads and headers: any bytes, any size that is allowed.
 
 use bytes::Bytes;
-use scaleout_core::{Entry, ErrorKind, Message, Outcome, Start};
+use scaleout_core::{Entry, ErrorKind, Message, Outcome, Start, Topic};
 use tokio::task::JoinSet;
 
 use super::common::{check_follow, check_same, publish_each};
@@ -107,7 +107,8 @@ async fn any_size(ctx: Ctx) -> Result<(), Failure> {
 }
 
 async fn too_large(ctx: Ctx) -> Result<(), Failure> {
-    let topic = ctx.topic("t");
+    // What fits on any topic is just too much for no more than the one with the longest name.
+    let topic = ctx.topic("t".repeat(Topic::MAX_BYTES));
     let (node, other) = (ctx.node().await?, ctx.node().await?);
     let mut tail = other.subscribe(&topic, Start::Latest).await?;
     let max = node.plane().max_payload_bytes();

@@ -181,7 +181,7 @@ async fn read_across_the_floor(ctx: Ctx) -> Result<(), Failure> {
     let head = publish_until_trimmed(&node, &topic, first.sequence()).await?;
     let events = node.read(&topic, Some(first.cursor()), 100_000).await?;
     let end = head.cursor.position().sequence.next();
-    let gaps = check_accounted(&events, first.sequence(), end)?;
+    let gaps = check_accounted(&ctx, &events, first.sequence(), end)?;
     ensure_eq!(
         gaps,
         [(first.sequence().next(), head.floor.previous())],
@@ -217,13 +217,13 @@ async fn all_at_once(ctx: Ctx) -> Result<(), Failure> {
             events.push(tail.event().await?);
         }
         let end = tail.cursor().position().sequence.next();
-        check_accounted(&events, from, end)?;
+        check_accounted(&ctx, &events, from, end)?;
         // A broker in this process may answer without ever waiting.
         tokio::task::yield_now().await;
     }
     let fence = publishing.await??;
     let events = live.events_until(fence).await?;
-    check_accounted(&events, start, fence.position().sequence).map(drop)
+    check_accounted(&ctx, &events, start, fence.position().sequence).map(drop)
 }
 
 async fn deleted_and_recreated(ctx: Ctx) -> Result<(), Failure> {

@@ -149,7 +149,7 @@ async fn nothing_lost_silently(ctx: Ctx) -> Result<(), Failure> {
     let events = stalled.events_until(fence).await?;
     if ctx.dense() {
         let before = receipts[0].sequence().previous();
-        let gaps = check_accounted(&events, before, fence.position().sequence)?;
+        let gaps = check_accounted(&ctx, &events, before, fence.position().sequence)?;
         let kept = ctx.capabilities().history;
         ensure!(
             !kept || gaps.is_empty(),
