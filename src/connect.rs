@@ -68,6 +68,11 @@ pub fn connector(url: &str) -> Result<Connector> {
         #[cfg(not(feature = "postgres"))]
         "postgres" | "postgresql" => Err(not_enabled("postgres")),
 
+        #[cfg(feature = "rabbitmq")]
+        "amqp" | "amqps" => scaleout_rabbitmq::connector(url),
+        #[cfg(not(feature = "rabbitmq"))]
+        "amqp" | "amqps" => Err(not_enabled("rabbitmq")),
+
         _ => Err(Error::new(
             ErrorKind::InvalidInput,
             format!("unknown scheme `{scheme}`; {}", enabled()),
@@ -92,7 +97,12 @@ fn scheme(url: &str) -> Result<&str> {
     Ok(scheme)
 }
 
-#[cfg(not(all(feature = "memory", feature = "redis", feature = "postgres")))]
+#[cfg(not(all(
+    feature = "memory",
+    feature = "redis",
+    feature = "postgres",
+    feature = "rabbitmq"
+)))]
 fn not_enabled(feature: &str) -> Error {
     Error::new(
         ErrorKind::Unsupported,
@@ -110,6 +120,10 @@ fn enabled() -> String {
         "rediss://",
         #[cfg(feature = "postgres")]
         "postgres://",
+        #[cfg(feature = "rabbitmq")]
+        "amqp://",
+        #[cfg(feature = "rabbitmq")]
+        "amqps://",
     ];
     if schemes.is_empty() {
         return "no backend is enabled".to_owned();

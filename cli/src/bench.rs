@@ -75,6 +75,15 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "redis" => compare(&bare::redis::Client::open(&args.url)?, &args).await,
         #[cfg(feature = "postgres")]
         "postgres" => compare(&bare::postgres::Client::open(&args.url)?, &args).await,
+        #[cfg(feature = "rabbitmq")]
+        "rabbitmq" => {
+            // What is published stays at the broker, so it gets a namespace that can be removed.
+            let url = bare::rabbitmq::with_namespace(&args.url);
+            let (bare, args) = (bare::rabbitmq::Client::open(&url)?, Args { url, ..args });
+            let compared = compare(&bare, &args).await;
+            scaleout_rabbitmq::remove(&args.url).await?;
+            compared
+        }
         name => bail!("there is no bare client to hold {name} against"),
     }
 }

@@ -36,10 +36,27 @@ struct Summary<'a> {
     seed: u64,
 }
 
-pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+fn target(url: String) -> UrlTarget {
+    #[cfg(feature = "rabbitmq")]
+    if url.starts_with("amqp") {
+        return UrlTarget::new(url, scaleout::connector)
+            .with_retention(|frames| {
+                // A small frame takes some 300 bytes of a segment, and one segment always stays.
+                let segment = frames * 400;
+                vec![
+                    ("segment_bytes".to_owned(), segment.to_string()),
+                    ("retention_bytes".to_owned(), (2 * segment).to_string()),
+                ]
+            })
+            .with_remove(|url| Box::pin(async move { scaleout_rabbitmq::remove(&url).await }));
+    }
     // All backends that retain by number of frames call the option so.
-    let target = UrlTarget::new(args.url, scaleout::connector)
-        .with_retention(|frames| vec![("retention_frames".to_owned(), frames.to_string())]);
+    UrlTarget::new(url, scaleout::connector)
+        .with_retention(|frames| vec![("retention_frames".to_owned(), frames.to_string())])
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let target = target(args.url);
     let mut suite = Suite::new(target).class(Class::Shared);
     if io::stderr().is_terminal() {
         suite = suite.on_progress(progress);

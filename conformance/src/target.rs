@@ -114,7 +114,11 @@ pub struct UrlTarget {
     url: String,
     connector: fn(&str) -> Result<Connector>,
     retention: Option<fn(usize) -> Params>,
+    remove: Option<Remove>,
 }
+
+/// Removes all that the namespace of a URL has at its broker.
+type Remove = fn(String) -> BoxFuture<'static, Result<()>>;
 
 impl UrlTarget {
     /// The broker at `url`, through the backend that `connector` makes.
@@ -123,6 +127,7 @@ impl UrlTarget {
             url: url.into(),
             connector,
             retention: None,
+            remove: None,
         }
     }
 
@@ -130,6 +135,14 @@ impl UrlTarget {
     #[must_use]
     pub fn with_retention(mut self, retention: fn(usize) -> Params) -> Self {
         self.retention = Some(retention);
+        self
+    }
+
+    /// Says how to remove all that the namespace of a URL has at its broker, for brokers that do not
+    /// do it by themselves.
+    #[must_use]
+    pub fn with_remove(mut self, remove: Remove) -> Self {
+        self.remove = Some(remove);
         self
     }
 }
@@ -158,5 +171,23 @@ impl Target for UrlTarget {
 
     fn retention_frames(&self, frames: usize) -> Option<Params> {
         self.retention.map(|retention| retention(frames))
+    }
+
+    fn admin(&self) -> Option<&dyn Admin> {
+        self.remove.is_some().then_some(self as &dyn Admin)
+    }
+}
+
+impl Admin for UrlTarget {
+    fn offers(&self, _: Need) -> bool {
+        false
+    }
+
+    fn clean<'a>(&'a self, namespace: &'a Namespace) -> BoxFuture<'a, Result<()>> {
+        let namespace = [("namespace".to_owned(), namespace.to_string())];
+        match self.remove {
+            Some(remove) => remove(url::with_params(&self.url, &namespace)),
+            None => Box::pin(std::future::ready(Ok(()))),
+        }
     }
 }

@@ -4,6 +4,8 @@
 pub(super) mod memory;
 #[cfg(feature = "postgres")]
 pub(super) mod postgres;
+#[cfg(feature = "rabbitmq")]
+pub(super) mod rabbitmq;
 #[cfg(feature = "redis")]
 pub(super) mod redis;
 

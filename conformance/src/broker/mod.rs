@@ -5,6 +5,8 @@ mod postgres;
 #[cfg(all(unix, feature = "processes"))]
 mod process;
 #[cfg(all(unix, feature = "processes"))]
+mod rabbitmq;
+#[cfg(all(unix, feature = "processes"))]
 mod redis;
 #[cfg(all(unix, feature = "processes"))]
 mod resp;
@@ -21,6 +23,7 @@ use scaleout_core::{Error, ErrorKind, LogName, Result};
 #[cfg(all(unix, feature = "processes"))]
 pub use self::{
     postgres::Postgres,
+    rabbitmq::RabbitMq,
     redis::Redis,
     resp::{Connection, Reply},
     server::{Program, Server},

@@ -355,7 +355,7 @@ impl<P: Program> Broker for Server<P> {
 }
 
 /// A port that nobody uses now. Tests that run at the same time start looking at different places.
-fn free_port() -> Result<u16> {
+pub(super) fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let seed = u16::try_from(Epoch::random().get() & 0x7fff).unwrap_or_default();
     let span = PORTS.end - PORTS.start;

@@ -1,0 +1,123 @@
+//! What RabbitMQ and its client say, in the library's terms and without secrets.
+
+use std::{fmt, time::Duration};
+
+use lapin::ErrorKind as Kind;
+use scaleout_core::{Error, ErrorKind};
+
+/// A password: it is sent, but it does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(String);
+
+impl Secret {
+    pub(crate) fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What the server calls its refusals, in AMQP's numbers.
+mod code {
+    /// An operator closed the connection, or the server ends.
+    pub(super) const CONNECTION_FORCED: u16 = 320;
+    pub(super) const ACCESS_REFUSED: u16 = 403;
+    pub(super) const NOT_FOUND: u16 = 404;
+    pub(super) const PRECONDITION_FAILED: u16 = 406;
+    pub(super) const RESOURCE_ERROR: u16 = 506;
+    /// The virtual host does not exist or is not for this user.
+    pub(super) const NOT_ALLOWED: u16 = 530;
+    pub(super) const NOT_IMPLEMENTED: u16 = 540;
+    pub(super) const INTERNAL_ERROR: u16 = 541;
+}
+
+/// An error of the client, which repeats what the server said.
+pub(crate) fn of_client(error: &lapin::Error) -> Error {
+    let kind = match error.kind() {
+        Kind::ProtocolError(_) if is_starting(error) => ErrorKind::Unavailable,
+        Kind::ProtocolError(refusal) => match refusal.get_id() {
+            code::ACCESS_REFUSED | code::NOT_ALLOWED => ErrorKind::Auth,
+            // All that is declared are streams.
+            code::PRECONDITION_FAILED | code::NOT_IMPLEMENTED => {
+                return Error::new(
+                    ErrorKind::Incompatible,
+                    format!(
+                        "this RabbitMQ does not do streams as needed: 3.9 or later is required, with \
+                         the feature flag stream_queue enabled ({error})"
+                    ),
+                );
+            }
+            // It closed the connection; with the latter two when it fell over nodes that asked for the
+            // same thing at once.
+            code::CONNECTION_FORCED | code::RESOURCE_ERROR | code::INTERNAL_ERROR => {
+                ErrorKind::Unavailable
+            }
+            _ => ErrorKind::Broker,
+        },
+        Kind::IOError(error) if error.to_string().contains("certificate") => ErrorKind::Auth,
+        Kind::InvalidProtocolVersion(_) => ErrorKind::Incompatible,
+        Kind::ChannelsLimitReached => ErrorKind::Busy,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("rabbitmq: {error}"))
+}
+
+/// Whether the server says that there is no such stream. It says *not found* also of one that is
+/// there and has yet to start.
+pub(crate) fn is_missing(error: &lapin::Error) -> bool {
+    refusal(error) == Some(code::NOT_FOUND) && error.to_string().contains("no queue")
+}
+
+/// Whether the stream is there and has yet to start, or has no copy on this node of the broker.
+fn is_starting(error: &lapin::Error) -> bool {
+    match refusal(error) {
+        Some(code::NOT_FOUND) => !is_missing(error),
+        Some(code::PRECONDITION_FAILED) => error.to_string().contains("replica"),
+        _ => false,
+    }
+}
+
+fn refusal(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        Kind::ProtocolError(refusal) => Some(refusal.get_id()),
+        _ => None,
+    }
+}
+
+/// Whether the server refused this, and its connection goes on.
+pub(crate) fn is_refusal(error: &lapin::Error) -> bool {
+    error.is_amqp_soft_error()
+}
+
+pub(crate) fn lost() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the connection to rabbitmq was lost",
+    )
+}
+
+pub(crate) fn gone(stream: &str) -> Error {
+    Error::new(
+        ErrorKind::Broker,
+        format!("rabbitmq: stream {stream} was deleted"),
+    )
+}
+
+pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
+    Error::new(
+        ErrorKind::Timeout,
+        format!("rabbitmq: no answer to {what} within {after:?}"),
+    )
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the backplane was closed")
+}

@@ -1,0 +1,77 @@
+//! How a node comes to know the directory: it makes it if there is none, reads it, and follows it.
+
+use lapin::types::FieldTable;
+use scaleout_core::{Error, ErrorKind, Result};
+
+use crate::{
+    connection::Pulse,
+    directory::{self, Directory},
+    error::of_client,
+    link::Link,
+    names,
+    stream::{From, Records, last},
+};
+
+/// How many records are asked for at a time.
+const PREFETCH: u16 = 256;
+
+impl Link {
+    /// Reads the directory, and goes on following it.
+    pub(crate) async fn read_directory(&self) -> Result<()> {
+        let name = names::directory(&self.config.namespace);
+        let records = self.open_directory(&name).await;
+        let records = records.map_err(|error| of_client(&error))?;
+        let (directory, pulse) = (self.directory.clone(), self.pulse.clone());
+        self.spawn(async move { follow(records, &directory, &pulse).await });
+        Ok(())
+    }
+
+    /// Reads what there is. What comes is read on.
+    async fn open_directory(&self, name: &str) -> lapin::Result<Records> {
+        let say = || async {
+            let record = directory::logs(self.config.logs.get());
+            self.write(name, record.as_bytes()).await
+        };
+        // The rights to declare are only needed where there is no directory yet.
+        if !self.has_stream(name).await? {
+            self.declare_stream(name, FieldTable::default()).await?;
+            say().await?;
+        }
+        let end = last(self.channel().await?, name, say).await?;
+        let mut records = Records::open(self.channel().await?, name, From::First, PREFETCH).await?;
+        while let Some(record) = records.next().await? {
+            self.directory.apply(&record.body);
+            if end.as_ref().is_none_or(|end| record.offset >= end.offset) {
+                break;
+            }
+        }
+        if self.directory.logs().is_none() {
+            // Whoever made it did not get to the first record.
+            say().await?;
+        }
+        while self.directory.logs().is_none() {
+            let Some(record) = records.next().await? else {
+                break;
+            };
+            self.directory.apply(&record.body);
+        }
+        Ok(records)
+    }
+}
+
+/// Takes the directory's records until the connection ends. If the directory itself is deleted, the
+/// node begins anew, as a stream of the same name that somebody else makes is another directory.
+async fn follow(mut records: Records, directory: &Directory, pulse: &Pulse) {
+    loop {
+        match records.next().await {
+            Ok(Some(record)) => directory.apply(&record.body),
+            Ok(None) => {
+                return pulse.die(Error::new(
+                    ErrorKind::Unavailable,
+                    "rabbitmq: the directory of the namespace was deleted",
+                ));
+            }
+            Err(error) => return pulse.die(of_client(&error)),
+        }
+    }
+}

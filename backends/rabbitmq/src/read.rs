@@ -1,0 +1,154 @@
+//! Read: where a log stands, and its frames after a position.
+
+use std::sync::Arc;
+
+use scaleout_core::{Epoch, Page, Position, Result, Sequence, StoredFrame};
+
+use crate::{
+    error::{gone, is_missing, of_client},
+    link::Link,
+    names,
+    stream::{From, Record, Records, first, last},
+    wire::{self, Body},
+};
+
+/// How many sequences there are to an offset: the most messages in a frame.
+pub(crate) const SLOT: u64 = 1 << 20;
+/// About how many bytes of frames a page holds.
+const PAGE_BYTES: usize = 1 << 20;
+/// How many messages of the stream are asked for at a time.
+const PREFETCH: u16 = 128;
+
+impl Link {
+    /// Reads a page.
+    ///
+    /// Several requests make it up. That is sound: a stream never changes, and its name is its epoch.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        log: u16,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page> {
+        let epoch = self.epoch(log).await?;
+        let stream = names::stream(&self.config.namespace, log, epoch);
+        match self.page(epoch, &stream, after, limit).await {
+            // The stream was deleted. The log's next life is there, or begins now.
+            Err(error) if is_missing(&error) => {
+                let epoch = self.begin(log, Some(epoch)).await?;
+                let stream = names::stream(&self.config.namespace, log, epoch);
+                let page = self.page(epoch, &stream, after, limit).await;
+                page.map_err(|error| of_client(&error))?
+                    .ok_or_else(|| gone(&stream))
+            }
+            page => page
+                .map_err(|error| of_client(&error))?
+                .ok_or_else(|| gone(&stream)),
+        }
+    }
+
+    /// `None` if the stream is deleted while it is read.
+    async fn page(
+        &self,
+        epoch: Epoch,
+        stream: &str,
+        after: Option<Position>,
+        limit: usize,
+    ) -> lapin::Result<Option<Page>> {
+        let newest = async {
+            let revive = || self.write(stream, wire::MARK);
+            last(self.channel().await?, stream, revive).await
+        };
+        let (Some(newest), Some(oldest)) = tokio::try_join!(newest, self.oldest(stream))? else {
+            return Ok(None);
+        };
+        let mut page = Page {
+            epoch,
+            floor: floor(&oldest),
+            head: head(&newest),
+            frames: Vec::new(),
+        };
+        let after = after.filter(|position| position.epoch == epoch);
+        let from = match after {
+            Some(position) => (position.sequence.next().get() / SLOT).max(oldest.offset),
+            None => oldest.offset,
+        };
+        if limit == 0 || from > newest.offset {
+            return Ok(Some(page));
+        }
+        let after = after.map_or(Sequence::ZERO, |position| position.sequence);
+        let mut records =
+            Records::open(self.channel().await?, stream, From::Offset(from), PREFETCH).await?;
+        let (mut messages, mut bytes, mut expected) = (0_usize, 0_usize, from);
+        while messages < limit && bytes < PAGE_BYTES {
+            let Some(record) = records.next().await? else {
+                return Ok(None);
+            };
+            if record.offset > expected {
+                // RabbitMQ leaves offsets out; and what is trimmed while it is read it skips as
+                // silently. Only a look at the floor can tell which.
+                let Some(oldest) = self.oldest(stream).await? else {
+                    return Ok(None);
+                };
+                match (oldest.offset > expected, page.frames.is_empty()) {
+                    (false, _) => {}
+                    (true, true) => page.floor = floor(&record),
+                    (true, false) => break,
+                }
+            }
+            expected = record.offset + 1;
+            let end = record.offset >= newest.offset;
+            if let Some(frame) = stored(record)
+                && frame.last() > after
+            {
+                messages = messages.saturating_add(frame.len as usize);
+                bytes += frame.bytes.len();
+                page.frames.push(frame);
+            }
+            if end {
+                // What is newest may be no frame; then the log ends with what was found.
+                page.head = match page.frames.last() {
+                    Some(frame) => frame.last(),
+                    None => after.max(page.floor.previous()).min(page.head),
+                };
+                break;
+            }
+        }
+        Ok(Some(page))
+    }
+
+    async fn oldest(&self, stream: &str) -> lapin::Result<Option<Record>> {
+        first(self.channel().await?, stream).await
+    }
+}
+
+/// Sequence of the oldest message that is retained, given the stream's oldest.
+fn floor(oldest: &Record) -> Sequence {
+    if oldest.offset == 0 {
+        // The mark that the stream began with: nothing is gone.
+        return Sequence::FIRST;
+    }
+    match stored(oldest.clone()) {
+        Some(frame) => frame.first,
+        None => Sequence::new(oldest.offset * SLOT),
+    }
+}
+
+/// Sequence of the newest message, given the stream's newest.
+fn head(newest: &Record) -> Sequence {
+    match stored(newest.clone()) {
+        Some(frame) => frame.last(),
+        None => Sequence::new(newest.offset * SLOT).previous(),
+    }
+}
+
+/// The frame that a stream's message carries, if it is not a mark.
+pub(crate) fn stored(record: Record) -> Option<StoredFrame> {
+    let (len, bytes) = match Body::decode(record.body) {
+        Body::Frame { len, bytes } => (len, bytes),
+        Body::Foreign(bytes) => (1, bytes),
+        Body::Mark => return None,
+    };
+    // A length that does not fit is somebody else's, too; the core finds that it does not decode.
+    let len = u32::try_from(SLOT).map_or(len, |slot| len.clamp(1, slot));
+    Some(StoredFrame::in_slot(record.offset, SLOT, len, bytes))
+}
