@@ -182,6 +182,26 @@ pub fn frame<M: Into<Message>>(
     counter: u64,
     messages: impl IntoIterator<Item = M>,
 ) -> EncodedFrame {
+    builder(log, topic, messages).finish(publisher, counter)
+}
+
+/// The same, stamped with a time in milliseconds since the Unix epoch.
+pub(crate) fn frame_at<M: Into<Message>>(
+    log: &LogName,
+    topic: &Topic,
+    publisher: PublisherId,
+    counter: u64,
+    messages: impl IntoIterator<Item = M>,
+    published_at: u64,
+) -> EncodedFrame {
+    builder(log, topic, messages).finish_at(publisher, counter, published_at)
+}
+
+fn builder<M: Into<Message>>(
+    log: &LogName,
+    topic: &Topic,
+    messages: impl IntoIterator<Item = M>,
+) -> FrameBuilder {
     let named = match log.carries() {
         Carries::Topic(_) => None,
         Carries::Share { .. } => Some(topic),
@@ -190,7 +210,7 @@ pub fn frame<M: Into<Message>>(
     for message in messages {
         builder.push(named, &message.into());
     }
-    builder.finish(publisher, counter)
+    builder
 }
 
 /// A subscription at the broker.

@@ -192,7 +192,14 @@ impl FrameBuilder {
         self.finish_at(publisher, counter, unix_millis(SystemTime::now()))
     }
 
-    fn finish_at(self, publisher: PublisherId, counter: u64, published_at: u64) -> EncodedFrame {
+    /// Encodes the frame, stamped with a time in milliseconds since the Unix epoch. It is advisory:
+    /// nothing is decided by it.
+    pub fn finish_at(
+        self,
+        publisher: PublisherId,
+        counter: u64,
+        published_at: u64,
+    ) -> EncodedFrame {
         debug_assert!(self.len > 0, "a frame holds at least one message");
         let mut bytes = BytesMut::with_capacity(self.encoded_len());
         bytes.put_u8(VERSION);

@@ -112,7 +112,7 @@ impl Window {
         let mut state = self.lock();
         debug_assert!(state.slots.is_empty());
         state.tail = position;
-        state.wake_all();
+        wake_all(state);
     }
 
     /// Adds items, and wakes the readers.
@@ -142,14 +142,14 @@ impl Window {
             state.evict();
         }
         state.drop_read();
-        state.wake_all();
+        wake_all(state);
     }
 
     /// Ends the window: readers take what is left, and then learn of it.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
-        state.wake_all();
+        wake_all(state);
     }
 
     /// Where the log stands after the last item.
@@ -183,6 +183,9 @@ impl Window {
             _ => state.catching_up -= 1,
         }
         state.drop_read();
+        // Its waker may hold the last handle of a task, and that one other readers of this window.
+        drop(state);
+        drop(reader);
     }
 
     /// Lets a reader that stands at `position` follow the window from there on.
@@ -327,13 +330,16 @@ impl State {
             self.slots.shrink_to(16);
         }
     }
+}
 
-    fn wake_all(&mut self) {
-        for reader in self.readers.iter_mut().flatten() {
-            if let Some(waker) = reader.waker.take() {
-                waker.wake();
-            }
-        }
+/// Wakes the readers, after the lock is let go: a waker may run anything, such as dropping one of
+/// the very subscriptions that it wakes.
+fn wake_all(mut state: MutexGuard<'_, State>) {
+    let readers = state.readers.iter_mut().flatten();
+    let wakers: Vec<_> = readers.filter_map(|reader| reader.waker.take()).collect();
+    drop(state);
+    for waker in wakers {
+        waker.wake();
     }
 }
 

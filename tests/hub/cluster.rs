@@ -22,6 +22,15 @@ macro_rules! on_every_backplane {
             })*
         }
 
+        /// They need a PostgreSQL on its usual port.
+        #[cfg(feature = "postgres")]
+        mod over_postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::node::postgres()).await;
+            })*
+        }
+
         /// They need a Redis on its usual port.
         #[cfg(feature = "redis")]
         mod over_redis {

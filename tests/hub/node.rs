@@ -40,6 +40,13 @@ pub(crate) fn redis() -> String {
     format!("redis://127.0.0.1/?namespace=hub-{process}-{number}")
 }
 
+/// The same on the machine's PostgreSQL.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres() -> String {
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("postgres://postgres@127.0.0.1/postgres?namespace=hub-{process}-{number}")
+}
+
 /// The hub under test. What it does is recorded.
 #[derive(Clone)]
 pub(crate) struct TestHub {

@@ -115,23 +115,17 @@ BEGIN
     RETURN l;
 END $$;
 
--- Stores a frame at a place that was taken for it, and tells those who listen. Base64 has a line
--- break after 76 characters here, so 5,800 bytes fit into the 7,999 of a notification. No two
--- notifications of a log are alike, so none folds into another.
-CREATE FUNCTION scaleout.store(
-    l scaleout.log, p_first bigint, p_len integer, p_bytes bytea
-) RETURNS void
-LANGUAGE plpgsql AS $$
-DECLARE
-    place bytea := l.epoch || int8send(p_first) || int4send(p_len);
-BEGIN
-    INSERT INTO scaleout.frame (log, first, len, number, stored_at, bytes)
-    VALUES (l.id, p_first, p_len, l.frames, l.appended_at, p_bytes);
-    IF octet_length(p_bytes) <= 5800 THEN
-        place := place || p_bytes;
-    END IF;
-    PERFORM pg_notify(l.channel, encode(place, 'base64'));
-END $$;
+-- What is notified of a frame: its place, and the frame if it fits. Base64 has a line break after 76
+-- characters here, so 5,800 bytes fit into the 7,999 of a notification. No two notifications of a
+-- log are alike, so none folds into another.
+CREATE FUNCTION scaleout.notice(p_epoch bytea, p_first bigint, p_len integer, p_bytes bytea)
+RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT encode(
+        p_epoch || int8send(p_first) || int4send(p_len)
+            || CASE WHEN octet_length(p_bytes) <= 5800 THEN p_bytes ELSE '' END,
+        'base64')
+$$;
 
 -- Appends frames, each to its log, in one transaction. Answers for each frame, in order: the epoch,
 -- where the frame begins, and the how manieth of its log it is. A repetition is answered with the
@@ -144,10 +138,12 @@ CREATE FUNCTION scaleout.append(
     p_lens integer[], p_frames bytea[]
 ) RETURNS TABLE (epoch bytea, first bigint, number bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
 DECLARE
     l scaleout.log;
     known record;
+    log_id bigint;
+    log_channel text;
+    stored timestamptz;
 BEGIN
     FOR i IN 1 .. cardinality(p_names) LOOP
         -- Mostly the publisher is the one that published last.
@@ -155,7 +151,8 @@ BEGIN
             head = o.head + p_lens[i], frames = o.frames + 1,
             counter = p_counters[i], first = o.head + 1, appended_at = clock_timestamp()
         WHERE o.name = p_names[i] AND o.publisher = p_publishers[i] AND o.counter < p_counters[i]
-        RETURNING * INTO l;
+        RETURNING o.id, o.channel, o.epoch, o.first, o.frames, o.appended_at
+        INTO log_id, log_channel, epoch, first, number, stored;
         IF NOT FOUND THEN
             l := scaleout.lock_log(p_namespaces[i], p_names[i]);
             IF l.publisher = p_publishers[i] THEN
@@ -165,24 +162,29 @@ BEGIN
                 WHERE p.log = l.id AND p.id = p_publishers[i];
             END IF;
             IF known.counter >= p_counters[i] THEN
-                RETURN QUERY SELECT l.epoch,
-                    CASE WHEN known.counter = p_counters[i] THEN known.first END, NULL::bigint;
+                epoch := l.epoch;
+                first := CASE WHEN known.counter = p_counters[i] THEN known.first END;
+                number := NULL;
+                RETURN NEXT;
                 CONTINUE;
             END IF;
             IF l.publisher <> '' AND l.publisher <> p_publishers[i] THEN
-                INSERT INTO scaleout.publisher (log, id, counter, first)
+                INSERT INTO scaleout.publisher AS p (log, id, counter, first)
                 VALUES (l.id, l.publisher, l.counter, l.first)
-                ON CONFLICT (log, id) DO UPDATE
+                ON CONFLICT ON CONSTRAINT publisher_pkey DO UPDATE
                 SET counter = EXCLUDED.counter, first = EXCLUDED.first;
             END IF;
             UPDATE scaleout.log AS o SET
                 head = o.head + p_lens[i], frames = o.frames + 1, publisher = p_publishers[i],
                 counter = p_counters[i], first = o.head + 1, appended_at = clock_timestamp()
             WHERE o.id = l.id
-            RETURNING * INTO l;
+            RETURNING o.id, o.channel, o.epoch, o.first, o.frames, o.appended_at
+            INTO log_id, log_channel, epoch, first, number, stored;
         END IF;
-        PERFORM scaleout.store(l, l.first, p_lens[i], p_frames[i]);
-        RETURN QUERY SELECT l.epoch, l.first, l.frames;
+        INSERT INTO scaleout.frame (log, first, len, number, stored_at, bytes)
+        VALUES (log_id, first, p_lens[i], number, stored, p_frames[i]);
+        PERFORM pg_notify(log_channel, scaleout.notice(epoch, first, p_lens[i], p_frames[i]));
+        RETURN NEXT;
     END LOOP;
 END $$;
 
@@ -431,7 +433,9 @@ BEGIN
     frame := scaleout.frame_of(
         substr(sha256(l.epoch || 'scaleout.publish'::bytea), 1, 16), l.published,
         (extract(epoch FROM l.appended_at) * 1000)::bigint, payload, headers);
-    PERFORM scaleout.store(l, l.head, 1, frame);
+    INSERT INTO scaleout.frame (log, first, len, number, stored_at, bytes)
+    VALUES (l.id, l.head, 1, l.frames, l.appended_at, frame);
+    PERFORM pg_notify(l.channel, scaleout.notice(l.epoch, l.head, 1, frame));
     RETURN l.head;
 END $$;
 
@@ -450,5 +454,5 @@ FROM scaleout.log AS o LEFT JOIN scaleout.trimmed AS t ON t.log = o.id;
 
 -- What stands behind the functions is not for others to call.
 REVOKE EXECUTE ON FUNCTION
-    scaleout.lock_log, scaleout.store, scaleout.forget
+    scaleout.lock_log, scaleout.forget
 FROM PUBLIC;

@@ -67,21 +67,42 @@ impl Writer {
         if batch.is_empty() {
             return;
         }
+        let Err((batch, error)) = self.call(batch).await else {
+            return;
+        };
+        if !is_contended(&error) {
+            if lacks_schema(&error) {
+                self.pulse.die();
+            }
+            return refuse(batch, &of(&error));
+        }
+        // Somebody's transaction has published to one of the logs and goes on. The others must not
+        // wait for it.
+        if batch.len() == 1 {
+            return batch
+                .into_iter()
+                .for_each(|append| self.patience.take(append));
+        }
+        for append in batch {
+            match self.call(vec![append]).await {
+                Ok(()) => {}
+                Err((one, error)) if is_contended(&error) => {
+                    one.into_iter()
+                        .for_each(|append| self.patience.take(append));
+                }
+                Err((one, error)) => refuse(one, &of(&error)),
+            }
+        }
+    }
+
+    /// Calls the function and answers those who wait; or gives them back with the error of the call.
+    async fn call(&self, batch: Vec<Append>) -> Result<(), (Vec<Append>, tokio_postgres::Error)> {
         match call(&self.client, &self.append, &batch).await {
-            Ok(rows) => answer(batch, &rows, &self.trims),
-            Err(error) if is_contended(&error) => {
-                // Somebody's transaction has published to one of the logs and goes on. The other
-                // logs must not wait for it.
-                for append in batch {
-                    self.patience.take(append);
-                }
+            Ok(rows) => {
+                answer(batch, &rows, &self.trims);
+                Ok(())
             }
-            Err(error) => {
-                if lacks_schema(&error) {
-                    self.pulse.die();
-                }
-                refuse(batch, &of(&error));
-            }
+            Err(error) => Err((batch, error)),
         }
     }
 }

@@ -163,6 +163,28 @@ impl Channels {
         channel.send(epoch, frame);
     }
 
+    /// The logs of these channels.
+    pub(crate) fn names(&self, names: &[Name]) -> Vec<Arc<[u8]>> {
+        let inner = self.lock();
+        let channels = names.iter().filter_map(|name| inner.channels.get(name));
+        channels.map(|channel| channel.log.clone()).collect()
+    }
+
+    /// Takes for heard where logs stand when they begin to be listened to.
+    pub(crate) fn begin(&self, names: &[Name], heads: &[Head]) {
+        let heads: HashMap<&[u8], &Head> =
+            heads.iter().map(|head| (&head.name[..], head)).collect();
+        let mut inner = self.lock();
+        for name in names {
+            let Some(channel) = inner.channels.get_mut(name) else {
+                continue;
+            };
+            if let Some(head) = heads.get(&channel.log[..]) {
+                channel.heard.get_or_insert((head.epoch, head.head));
+            }
+        }
+    }
+
     /// The logs that somebody listens to.
     pub(crate) fn logs(&self) -> Vec<(Name, Arc<[u8]>)> {
         let inner = self.lock();
@@ -187,6 +209,11 @@ impl Channels {
                 // It may well be further than a moment ago.
                 (Some((life, last)), Some((epoch, head))) => life == epoch && last >= head,
                 (None, None) => true,
+                // Made by a read meanwhile, and nothing is in it.
+                (None, Some((_, Sequence::ZERO))) => {
+                    channel.heard = stands;
+                    true
+                }
                 _ => false,
             };
             if !as_heard {

@@ -18,8 +18,8 @@ use crate::{
 /// Channels in one transaction: enough that many take little time, few enough that notifications
 /// come in between.
 const AT_ONCE: usize = 1_000;
-/// Logs in one comparison.
-const COMPARED: usize = 10_000;
+/// Logs in one comparison: its answer takes memory for as long as it is looked at.
+const COMPARED: usize = 1_000;
 
 /// A connection for subscriptions.
 pub(crate) struct Subscriptions {
@@ -95,11 +95,25 @@ async fn keep_told(client: Arc<Client>, channels: Arc<Channels>) {
                     .iter()
                     .map(|name| format!("{command} {name};"))
                     .collect();
-                if let Err(error) = client.batch_execute(&commands).await {
+                // Where they stand now need not be compared: whoever listens reads after this.
+                let logs = match command {
+                    "LISTEN" => channels.names(names),
+                    _ => Vec::new(),
+                };
+                let logs: Vec<&[u8]> = logs.iter().map(|log| &log[..]).collect();
+                let (told, heads) =
+                    tokio::join!(client.batch_execute(&commands), heads(&client, &logs));
+                if let Err(error) = told {
+                    let closed = error.is_closed();
                     let error = crate::error::of(&error);
-                    tracing::warn!(%error, "cannot tell postgres who listens");
+                    if !closed {
+                        tracing::warn!(%error, "cannot tell postgres who listens");
+                    }
                     channels.end(&error);
                     return;
+                }
+                if let Ok(heads) = heads {
+                    channels.begin(names, &heads);
                 }
                 channels.told(names, command == "LISTEN");
             }
@@ -139,6 +153,9 @@ async fn keep_compared(
 /// Where these logs stand. What they had before the answer was notified before it, on this
 /// connection.
 async fn heads(client: &Client, names: &[&[u8]]) -> Result<Vec<Head>, tokio_postgres::Error> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
     let query = "SELECT * FROM scaleout.heads($1)";
     let rows = client.query(query, &[&names]).await?;
     // The server sends notifications when it is done with a request: this one's are here now.

@@ -46,6 +46,13 @@ pub(super) const CASES: &[Case] = &[
         |ctx| Box::pin(beside_others(ctx)),
     )
     .claimed(Claim::Dedup),
+    Case::new(
+        "F15",
+        "another frame under a known counter is taken for the repetition, and not stored",
+        &[4],
+        |ctx| Box::pin(another_under_the_same_counter(ctx)),
+    )
+    .claimed(Claim::Dedup),
 ];
 
 /// All frames of the log, decoded.
@@ -83,6 +90,21 @@ async fn twice(ctx: Ctx) -> Result<(), Failure> {
             break;
         }
     }
+    Ok(())
+}
+
+async fn another_under_the_same_counter(ctx: Ctx) -> Result<(), Failure> {
+    let bare = ctx.bare().await?;
+    let topic = ctx.topic("t");
+    let log = bare.log(&topic);
+    let publisher = PublisherId::random();
+    let one = frame(&log, &topic, publisher, 1, ["one", "two"]);
+    let another = frame(&log, &topic, publisher, 1, ["three"]);
+    let first = bare.append(&log, &one).await?;
+    ensure_eq!(bare.append(&log, &another).await?, first, "receipt");
+    let frames = bare.read_all(&log, 1_000).await?;
+    ensure_eq!(frames.len(), 1, "frames stored");
+    ensure_eq!(&frames[0].bytes, one.bytes(), "the frame stored");
     Ok(())
 }
 

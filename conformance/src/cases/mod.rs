@@ -3,6 +3,7 @@
 mod access;
 mod batches;
 mod cancel;
+mod clocks;
 mod common;
 mod connection;
 mod dedup;
@@ -56,6 +57,7 @@ const LISTS: &[&[Case]] = &[
     shutdown::CASES,
     cancel::CASES,
     dropped::CASES,
+    clocks::CASES,
     retention::CASES,
     exhausted::CASES,
     meta::CASES,

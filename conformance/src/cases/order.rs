@@ -6,7 +6,7 @@ use scaleout_core::{Entry, Sequence, Start};
 use tokio::task::JoinSet;
 
 use super::{
-    common::{check_follow, numbered},
+    common::{check_follow, numbered, publish_each},
     workload::Workload,
 };
 use crate::{
@@ -62,6 +62,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new("G08", "a node reads what it published", &[2], |ctx| {
         Box::pin(read_your_writes(ctx))
     })
+    .needs(&[Need::Claim(Claim::History)]),
+    Case::new(
+        "G09",
+        "to one who asks again and again the head never goes back, whoever is asked",
+        &[2],
+        |ctx| Box::pin(head_by_turns(ctx)),
+    )
+    .claimed(Claim::Linearizable)
     .needs(&[Need::Claim(Claim::History)]),
     Case::new(
         "G10",
@@ -191,15 +199,39 @@ async fn read_your_writes(ctx: Ctx) -> Result<(), Failure> {
     Ok(())
 }
 
+async fn head_by_turns(ctx: Ctx) -> Result<(), Failure> {
+    let topic = ctx.topic("t");
+    let nodes = [ctx.node().await?, ctx.node().await?, ctx.node().await?];
+    let publisher = ctx.node().await?;
+    let payloads = numbered(200);
+    let mut newest = nodes[0].head(&topic).await?.cursor.position();
+    let mut ask = async |times: usize| {
+        for node in nodes.iter().cycle().take(times) {
+            let head = node.head(&topic).await?.cursor.position();
+            ensure_eq!(head.epoch, newest.epoch, "epoch of the head");
+            ensure!(
+                head.sequence >= newest.sequence,
+                "the head goes back from {} to {}",
+                newest.sequence,
+                head.sequence
+            );
+            newest = head;
+        }
+        Ok::<_, Failure>(())
+    };
+    let publishing = publish_each(&publisher, &topic, &payloads);
+    tokio::try_join!(publishing, ask(300))?;
+    // And once nobody publishes any more.
+    ask(50).await
+}
+
 async fn head_covers_delivery(ctx: Ctx) -> Result<(), Failure> {
     let topic = ctx.topic("t");
     let (node, other) = (ctx.node().await?, ctx.node().await?);
     let mut tail = other.subscribe(&topic, Start::Latest).await?;
     let publishing = {
         let topic = topic.clone();
-        tokio::spawn(
-            async move { super::common::publish_each(&node, &topic, &numbered(200)).await },
-        )
+        tokio::spawn(async move { publish_each(&node, &topic, &numbered(200)).await })
     };
     for _ in 0..200 {
         let entry = tail.entry().await?;

@@ -1,6 +1,10 @@
 //! L. Unsubscribing: what is dropped is gone, here and at the broker.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Wake, Waker},
+    time::Duration,
+};
 
 use scaleout_core::{LogName, Start};
 use tokio::{
@@ -11,7 +15,7 @@ use tokio::{
 
 use super::common::{check_same, numbered, publish_each, settle};
 use crate::{
-    Case, Claim, Ctx, Failure, Need,
+    Case, Claim, Ctx, Failure, Need, Tail,
     failure::{ensure, ensure_eq},
 };
 
@@ -53,6 +57,12 @@ pub(super) const CASES: &[Case] = &[
         "subscribing, dropping and publishing at once goes well",
         &[5, 12],
         |ctx| Box::pin(churn(ctx)),
+    ),
+    Case::new(
+        "L07",
+        "a subscription can be dropped by what it wakes",
+        &[12],
+        |ctx| Box::pin(dropped_by_its_waker(ctx)),
     ),
     Case::new(
         "L08",
@@ -222,6 +232,36 @@ async fn churn(ctx: Ctx) -> Result<(), Failure> {
         }
     }
     check_same(&steady.take(receipts.len()).await?, &receipts, &payloads)
+}
+
+/// Drops a subscription when it has something: from within the call that delivers.
+struct Dropper(Mutex<Option<Tail>>);
+
+impl Wake for Dropper {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+async fn dropped_by_its_waker(ctx: Ctx) -> Result<(), Failure> {
+    let topic = ctx.topic("t");
+    let (node, other) = (ctx.node().await?, ctx.node().await?);
+    let mut kept = other.subscribe(&topic, Start::Latest).await?;
+    for _ in 0..20 {
+        let mut tail = other.subscribe(&topic, Start::Latest).await?;
+        let dropper = Arc::new(Dropper(Mutex::new(None)));
+        let waker = Waker::from(dropper.clone());
+        let early = tail.next().as_mut().poll(&mut Context::from_waker(&waker));
+        ensure!(early.is_pending(), "{early:?} before there was anything");
+        *dropper.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tail);
+        let receipt = node.publish(&topic, "m").await?;
+        ensure_eq!(
+            kept.entry().await?.position(),
+            receipt.cursor().position(),
+            "what the other subscription gets"
+        );
+    }
+    Ok(())
 }
 
 async fn leaves_nothing(ctx: Ctx) -> Result<(), Failure> {

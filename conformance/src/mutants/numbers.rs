@@ -44,7 +44,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "wavering-head",
         "now and then forgets the newest message when asked for the head",
-        &["A07", "G08", "G10"],
+        &["A07", "G08", "G09", "G10"],
         |target| hooked(target, Ends::Wavering(Mutex::new(0))),
     ),
     Mutant::new(

@@ -6,11 +6,13 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use scaleout_core::{
-    Appended, Backend, EncodedFrame, ErrorKind, LogName, Message, PublisherId, Result,
+    Appended, Backend, EncodedFrame, ErrorKind, Frame, LogName, Message, Position, PublisherId,
+    Result,
 };
 
 use super::{
@@ -86,9 +88,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         |target| hooked(target, Rewrite::UniqueHeaders),
     ),
     Mutant::new(
+        "by-the-senders-clock",
+        "drops what is an hour old by the clock of its sender",
+        &["O03", "O04"],
+        |target| hooked(target, SendersClock),
+    ),
+    Mutant::new(
         "no-dedup",
         "claims to know repetitions, and stores them",
-        &["F10", "F11", "F12", "F14", "F19"],
+        &["F10", "F11", "F12", "F14", "F15", "F19"],
         |target| hooked(target, Dedup::Never),
     ),
     Mutant::new(
@@ -114,7 +122,7 @@ impl Hook for DropNth {
             return inner.backend.append(log, frame).await;
         }
         let page = inner.backend.read(log, None, 0).await?;
-        let first = scaleout_core::Position::new(page.epoch, page.head.next());
+        let first = Position::new(page.epoch, page.head.next());
         Ok(Appended { first: Some(first) })
     }
 }
@@ -242,6 +250,22 @@ impl Hook for Rewrite {
             .backend
             .append(log, &with_messages(original, &changed))
             .await
+    }
+}
+
+#[derive(Debug)]
+struct SendersClock;
+
+impl Hook for SendersClock {
+    async fn append(&self, inner: &Inner, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {
+        let sent = Frame::decode(frame.bytes().clone()).map_or(0, |f| f.published_at_millis());
+        let age = SystemTime::now().duration_since(UNIX_EPOCH + Duration::from_millis(sent));
+        if age.is_ok_and(|age| age >= Duration::from_secs(3_600)) {
+            let page = inner.backend.read(log, None, 0).await?;
+            let first = Position::new(page.epoch, page.head);
+            return Ok(Appended { first: Some(first) });
+        }
+        inner.backend.append(log, frame).await
     }
 }
 

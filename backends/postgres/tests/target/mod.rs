@@ -1,5 +1,7 @@
 //! A PostgreSQL database as the conformance suite sees it.
 
+mod ear;
+
 use std::{fmt, sync::Arc};
 
 use scaleout_conformance::{
@@ -8,7 +10,10 @@ use scaleout_conformance::{
 };
 use scaleout_core::{Connector, Error, ErrorKind, LogName, Namespace, Result};
 use scaleout_postgres::connector;
+use sha2::{Digest, Sha256};
 use tokio_postgres::{NoTls, types::ToSql};
+
+use self::ear::Ear;
 
 /// The password of the servers that cases own.
 const PASSWORD: &str = "c0nf0rmance-s3cret";
@@ -17,6 +22,8 @@ const PASSWORD: &str = "c0nf0rmance-s3cret";
 pub(crate) struct PostgresTarget {
     url: String,
     addr: String,
+    /// Where subscriptions can be counted.
+    ear: Option<Ear>,
 }
 
 impl PostgresTarget {
@@ -28,7 +35,18 @@ impl PostgresTarget {
         Self {
             addr: addr.to_owned(),
             url,
+            ear: None,
         }
+    }
+
+    /// Lets what nodes tell the server pass through an ear.
+    pub(crate) fn overheard(mut self) -> std::io::Result<Self> {
+        let ear = Ear::before(std::mem::take(&mut self.addr))?;
+        self.addr = ear.addr().to_string();
+        let separator = if self.url.contains('?') { '&' } else { '?' };
+        self.url = format!("{}{separator}sslmode=disable", self.url_via(ear.addr()));
+        self.ear = Some(ear);
+        Ok(self)
     }
 
     /// How to run a server of one's own.
@@ -107,7 +125,7 @@ impl Target for PostgresTarget {
 
 impl Admin for PostgresTarget {
     fn offers(&self, need: Need) -> bool {
-        need != Need::Subscriptions
+        need != Need::Subscriptions || self.ear.is_some()
     }
 
     fn trim_to_empty<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<()>> {
@@ -124,6 +142,17 @@ impl Admin for PostgresTarget {
             let name = log.key().into_bytes();
             let statement = "DELETE FROM scaleout.log WHERE name = $1";
             self.execute(statement, &[&name]).await.map(drop)
+        })
+    }
+
+    fn subscriptions<'a>(&'a self, log: &'a LogName) -> BoxFuture<'a, Result<usize>> {
+        Box::pin(async move {
+            let Some(ear) = &self.ear else {
+                return Err(Error::new(ErrorKind::Unsupported, "nobody overhears it"));
+            };
+            let hash = Sha256::digest(log.key().as_bytes());
+            let hex: String = hash[..16].iter().map(|b| format!("{b:02x}")).collect();
+            Ok(ear.count(&format!("scaleout_{hex}")))
         })
     }
 

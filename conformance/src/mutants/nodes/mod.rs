@@ -90,7 +90,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "unsubscribe-all",
         "ends every subscription of a topic when one is dropped",
-        &["L02", "L09", "D09"],
+        &["L02", "L07", "L09", "D09"],
         |target| MutantTarget::layer(target, Entangled::default()),
     ),
     Mutant::new(

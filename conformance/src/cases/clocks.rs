@@ -1,0 +1,90 @@
+//! O. Clocks: the time that a publisher writes into a frame decides nothing.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use scaleout_core::{Frame, PublisherId, Start};
+
+use crate::{
+    Case, Claim, Ctx, Failure, Need,
+    bare::frame_at,
+    failure::{ensure, ensure_eq},
+};
+
+pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "O03",
+        "nodes whose clocks are hours apart share one order, and lose nothing",
+        &[1, 4, 5],
+        |ctx| Box::pin(hours_apart(ctx)),
+    )
+    .needs(&[Need::Claim(Claim::History)]),
+    Case::new(
+        "O04",
+        "a time that cannot be is carried like any other",
+        &[1, 5],
+        |ctx| Box::pin(impossible_times(ctx)),
+    )
+    .needs(&[Need::Claim(Claim::History)]),
+];
+
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn hours_apart(ctx: Ctx) -> Result<(), Failure> {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let times = [now() + HOUR, now() - HOUR, now()].map(millis);
+    carried(&ctx, &times.repeat(10)).await
+}
+
+async fn impossible_times(ctx: Ctx) -> Result<(), Failure> {
+    carried(&ctx, &[0, u64::MAX, 1, u64::MAX - 1]).await
+}
+
+/// Frames stamped with these times, each by a publisher of its own, arrive and are read in the order
+/// in which they were appended; a repetition is told as ever.
+async fn carried(ctx: &Ctx, times: &[u64]) -> Result<(), Failure> {
+    let topic = ctx.topic("t");
+    let (bare, node) = (ctx.bare().await?, ctx.node().await?);
+    let log = bare.log(&topic);
+    let mut tail = node.subscribe(&topic, Start::Latest).await?;
+    let mut payloads = Vec::new();
+    for (number, time) in times.iter().enumerate() {
+        let payload = number.to_string();
+        let frame = frame_at(
+            &log,
+            &topic,
+            PublisherId::random(),
+            1,
+            [payload.clone()],
+            *time,
+        );
+        let first = bare.append(&log, &frame).await?;
+        if ctx.capabilities().dedup {
+            let again = bare.append(&log, &frame).await?;
+            ensure_eq!(again, first, "receipt of the repetition");
+        }
+        payloads.push(payload);
+    }
+    let arrived = tail.take(times.len()).await?;
+    for (entry, payload) in arrived.iter().zip(&payloads) {
+        ensure!(
+            entry.payload() == payload.as_bytes(),
+            "{:?} arrived in place of {payload}",
+            entry.payload()
+        );
+    }
+    let mut stored = Vec::new();
+    for frame in bare.read_all(&log, 1_000).await? {
+        let frame = Frame::decode(frame.bytes).map_err(|e| Failure::new(e.to_string()))?;
+        stored.push(frame.published_at_millis());
+    }
+    ensure_eq!(stored, times, "times in the log");
+    Ok(())
+}
