@@ -103,6 +103,8 @@ pub struct TopicConfig {
     /// For how long repetitions are recognised. Default not at all.
     #[serde(deserialize_with = "duration::deserialize")]
     pub duplicates: Option<Duration>,
+    /// Whether its messages are spread over partitions.
+    pub partitioned: bool,
     /// Its subscriptions.
     pub subscriptions: Vec<QueueConfig>,
 }
@@ -216,6 +218,7 @@ impl TopicConfig {
                 .auto_delete_on_idle
                 .unwrap_or(usual.auto_delete_on_idle),
             duplicates: self.duplicates,
+            partitioned: self.partitioned,
         }
     }
 }

@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use percent_encoding::percent_decode_str;
 use sha2::Sha256;
 
-use crate::{clock::Moment, entity::path};
+use crate::clock::Moment;
 
 /// What a policy may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Policies {
             return Err("ExpiredToken: The token is expired.");
         }
         Ok(Grant {
-            resource: path(&decoded(resource)).to_ascii_lowercase(),
+            resource: resource_path(&decoded(resource)),
             rights: *rights,
             expires,
         })
@@ -129,6 +129,19 @@ impl Grant {
             || below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         covers && now < self.expires
     }
+}
+
+/// The path of a resource, in lower case. A resource begins with a host. Not every client puts a scheme in front,
+/// and some leave the query at the end.
+fn resource_path(resource: &str) -> String {
+    let resource = resource
+        .split_once('?')
+        .map_or(resource, |(resource, _)| resource);
+    let rest = resource
+        .split_once("://")
+        .map_or(resource, |(_, rest)| rest);
+    let path = rest.split_once('/').map_or("", |(_, path)| path);
+    path.trim_matches('/').to_ascii_lowercase()
 }
 
 fn decoded(text: &str) -> std::borrow::Cow<'_, str> {
@@ -173,6 +186,17 @@ mod tests {
         assert!(!grant.covers("queue2", NOW));
         assert!(!grant.covers("other", NOW));
         assert!(!grant.covers("queue", Moment::from_millis(200_000)));
+    }
+
+    #[test]
+    fn a_resource_begins_with_a_host_with_or_without_scheme() {
+        assert_eq!(
+            resource_path("sb://Host:5671/Topic/Subscriptions/A/"),
+            "topic/subscriptions/a"
+        );
+        assert_eq!(resource_path("host:5671/queue"), "queue");
+        assert_eq!(resource_path("host:5671"), "");
+        assert_eq!(resource_path("https://host/queue?api-version=1"), "queue");
     }
 
     #[test]

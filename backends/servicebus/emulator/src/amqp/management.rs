@@ -76,7 +76,8 @@ fn perform(connection: &Connection, address: &Address, request: &Request) -> Ans
     let operation = operation
         .strip_prefix("com.microsoft:")
         .unwrap_or(operation);
-    let rights = connection.claims.at(&address.to_string(), broker.now());
+    let node = format!("{address}/$management");
+    let rights = connection.claims.at(&node, broker.now());
     let allowed = match operation {
         "schedule-message" | "cancel-scheduled-message" => rights.send,
         "add-rule" | "remove-rule" => rights.manage,

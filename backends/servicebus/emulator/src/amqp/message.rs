@@ -329,6 +329,24 @@ fn system(fields: &[Value]) -> System {
     }
 }
 
+/// The body as bytes, for those who know nothing else: data, or the text of a value. Nothing if it is
+/// something else.
+pub(crate) fn body_bytes(content: &Content) -> Option<Bytes> {
+    let mut whole = Vec::new();
+    for (code, section) in sections(&content.body).ok()? {
+        match code {
+            DATA => whole.extend_from_slice(&data(&section).ok()?),
+            AMQP_VALUE => match value(&section).ok()? {
+                Value::Binary(bytes) => whole.extend_from_slice(&bytes),
+                value => whole.extend_from_slice(text(&value)?.as_bytes()),
+            },
+            FOOTER => {}
+            _ => return None,
+        }
+    }
+    Some(whole.into())
+}
+
 /// The sections of a message that came over HTTP.
 pub(crate) fn content(
     system: &System,

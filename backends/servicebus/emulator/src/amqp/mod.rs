@@ -22,4 +22,7 @@ mod session;
 mod settle;
 mod shape;
 
-pub(crate) use self::serve::serve;
+pub(crate) use self::{
+    message::{body_bytes, content},
+    serve::serve,
+};

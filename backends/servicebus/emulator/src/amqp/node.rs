@@ -33,7 +33,9 @@ impl Node {
     pub(super) fn path(&self) -> Option<String> {
         match self {
             Self::Cbs => None,
-            Self::Management(address) | Self::Entity { address, .. } => Some(address.to_string()),
+            // A token for the node alone is enough: the JavaScript SDK gets one.
+            Self::Management(address) => Some(format!("{address}/$management")),
+            Self::Entity { address, .. } => Some(address.to_string()),
         }
     }
 

@@ -114,10 +114,15 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> 
     from_slice(bytes).map_err(|_| Malformed("a value is not what it should be"))
 }
 
-/// An error with a condition of any name.
+/// An error with a condition of any name. Its map stands there even though it is empty: the Python SDK looks for
+/// all three fields, and encoders leave out those at the end that are null.
 pub(crate) fn error(condition: &str, description: impl Into<String>) -> Error {
     let condition = ErrorCondition::Custom(Symbol::from(condition));
-    Error::new(condition, Some(description.into()), None)
+    Error {
+        condition,
+        description: Some(description.into()),
+        info: Some(Box::default()),
+    }
 }
 
 /// The descriptor's code and the fields of a described list such as a source or a delivery state.

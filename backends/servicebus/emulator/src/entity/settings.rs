@@ -53,6 +53,9 @@ pub struct TopicSettings {
     pub auto_delete_on_idle: Duration,
     /// For how long the ids of messages are remembered in order to drop repetitions, if at all.
     pub duplicates: Option<Duration>,
+    /// Whether its messages are spread over partitions. Their enqueue numbers then have the partition in the
+    /// upper 16 bits, and are in no order.
+    pub partitioned: bool,
 }
 
 impl Default for TopicSettings {
@@ -61,6 +64,7 @@ impl Default for TopicSettings {
             time_to_live: NEVER,
             auto_delete_on_idle: NEVER,
             duplicates: None,
+            partitioned: false,
         }
     }
 }

@@ -73,6 +73,9 @@ pub(super) struct Subscription {
     pub(super) rules: Vec<Rule>,
 }
 
+/// Partitions of a partitioned topic.
+const PARTITIONS: u64 = 16;
+
 /// A topic, which copies what is sent to it into its subscriptions.
 #[derive(Debug)]
 pub(super) struct Topic {
@@ -97,6 +100,10 @@ impl Topic {
         mut got: impl FnMut(&str),
     ) -> usize {
         self.last_number += 1;
+        let mut number = self.last_number;
+        if self.settings.partitioned {
+            number |= (number % PARTITIONS) << 48;
+        }
         let mut looked_at = 0;
         for (key, subscription) in &mut self.subscriptions {
             let matches = subscription.rules.iter().any(|rule| {
@@ -108,9 +115,7 @@ impl Topic {
                 let mut settings = mailbox.settings.clone();
                 settings.time_to_live = settings.time_to_live.min(self.settings.time_to_live);
                 let message = Arc::clone(message);
-                mailbox
-                    .queue
-                    .push(now, message, Some(self.last_number), &settings);
+                mailbox.queue.push(now, message, Some(number), &settings);
                 got(key);
             }
         }
