@@ -16,6 +16,11 @@ use std::{
 };
 
 use clap::{ArgAction, Parser, Subcommand};
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Many realtime servers act as one: chat servers to try it, and tools to watch, check and measure a
 /// backplane.
@@ -104,15 +109,23 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 fn log_to_stderr(verbose: u8) {
     let level = match verbose {
-        0 => tracing_subscriber::filter::LevelFilter::WARN,
-        1 => tracing_subscriber::filter::LevelFilter::INFO,
-        2 => tracing_subscriber::filter::LevelFilter::DEBUG,
-        _ => tracing_subscriber::filter::LevelFilter::TRACE,
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
+    // RabbitMQ's client calls every refusal and every lost connection an error, which the library
+    // then tells in its own words, or knows what to do about.
+    let client = if verbose > 1 { level } else { LevelFilter::OFF };
+    let filter = Targets::new()
+        .with_default(level)
+        .with_target("lapin", client);
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
+        .finish()
+        .with(filter)
         .init();
 }
 

@@ -180,9 +180,13 @@ impl Ctx {
         let opened =
             std::mem::take(&mut *self.0.opened.lock().unwrap_or_else(PoisonError::into_inner));
         let timeout = self.0.limits.scaled(CLOSE);
+        let mut namespaces = vec![self.0.namespace.clone()];
         for opened in opened {
             match opened {
                 Opened::Node(plane) => {
+                    if !namespaces.contains(&plane.options().namespace) {
+                        namespaces.push(plane.options().namespace.clone());
+                    }
                     self.0
                         .limits
                         .within("close a node", plane.close(timeout))
@@ -196,10 +200,12 @@ impl Ctx {
             }
         }
         if let Some(admin) = self.0.target.admin() {
-            self.0
-                .limits
-                .within("clean up", admin.clean(&self.0.namespace))
-                .await??;
+            for namespace in &namespaces {
+                self.0
+                    .limits
+                    .within("clean up", admin.clean(namespace))
+                    .await??;
+            }
         }
         Ok(())
     }
