@@ -12,7 +12,13 @@ before(async () => {
 after(() => browser.close());
 
 const TWO_NODES = ["127.0.0.1:0", "127.0.0.1:0"];
-const redis = () => `${process.env.SCALEOUT_REDIS_URL ?? "redis://127.0.0.1/"}?namespace=browser-${randomUUID()}`;
+const BROKERS = {
+  Redis: process.env.SCALEOUT_REDIS_URL ?? "redis://127.0.0.1/",
+  PostgreSQL: process.env.SCALEOUT_POSTGRES_URL ?? "postgres://postgres@127.0.0.1/postgres",
+  RabbitMQ: process.env.SCALEOUT_RABBITMQ_URL ?? "amqp://127.0.0.1/",
+};
+const fresh = (url) => `${url}?namespace=browser-${randomUUID()}`;
+const redis = () => fresh(BROKERS.Redis);
 
 async function talk(t, urls, name) {
   const ada = await Chat.open(t, browser, urls[0], "Ada");
@@ -36,14 +42,16 @@ test("two browsers talk across two nodes of one process, over memory", async (t)
   await server.stop();
 });
 
-test("two browsers talk across two processes, over Redis", async (t) => {
-  const backplane = redis();
-  const first = await serve(t, { backplane });
-  const second = await serve(t, { backplane });
-  await talk(t, [...first.urls, ...second.urls], "redis");
-  await first.stop();
-  await second.stop();
-});
+for (const [broker, url] of Object.entries(BROKERS)) {
+  test(`two browsers talk across two processes, over ${broker}`, async (t) => {
+    const backplane = fresh(url);
+    const first = await serve(t, { backplane });
+    const second = await serve(t, { backplane });
+    await talk(t, [...first.urls, ...second.urls], broker.toLowerCase());
+    await first.stop();
+    await second.stop();
+  });
+}
 
 test("a room's messages reach its members on every node, and nobody else", async (t) => {
   const server = await serve(t, { listen: TWO_NODES });
