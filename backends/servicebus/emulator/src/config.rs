@@ -258,6 +258,13 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_what_the_readme_shows() {
+        let example = include_str!("../examples/entities.toml");
+        assert!(include_str!("../README.md").contains(&format!("```toml\n{example}```")));
+        assert!(toml::from_str::<Config>(example).is_ok());
+    }
+
+    #[test]
     fn entities_are_added_by_their_paths() {
         let mut config = Config::default();
         for path in ["q", "t/", "T/subscriptions/a", "t/subscriptions/b"] {

@@ -65,9 +65,10 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Strikes every connection there is. Returns how many there are.
-    pub fn strike(&self, strike: Strike) -> usize {
-        self.strikes.send(strike).unwrap_or(0)
+    /// Strikes every connection there is.
+    pub fn strike(&self, strike: Strike) {
+        // It fails if there is none.
+        let _ = self.strikes.send(strike);
     }
 
     pub(crate) fn strikes(&self) -> broadcast::Receiver<Strike> {

@@ -8,6 +8,8 @@ mod claims;
 mod connection;
 mod deliver;
 mod frame;
+#[cfg(test)]
+mod hostile;
 mod inbound;
 mod link;
 mod management;

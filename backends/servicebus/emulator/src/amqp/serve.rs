@@ -57,6 +57,7 @@ where
             },
             bytes = input.recv() => match bytes {
                 Some(bytes) => {
+                    broker.faults.running().await;
                     last_heard = Instant::now();
                     connection.input(&bytes);
                     // What waits already is taken together, so that answers go together, too.
@@ -127,7 +128,10 @@ async fn read(
     let (delayed, mut waiting) = mpsc::channel::<(Instant, Bytes)>(WAITING);
     let handing_on = async {
         while let Some((at, bytes)) = waiting.recv().await {
-            sleep_until(at).await;
+            // Even a moment that has come would be waited for until the timer's next millisecond.
+            if at > Instant::now() {
+                sleep_until(at).await;
+            }
             if sender.send(bytes).await.is_err() {
                 return;
             }

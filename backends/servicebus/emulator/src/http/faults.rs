@@ -23,32 +23,25 @@ pub(super) fn perform(call: &Call, fault: &str) -> Answer {
     };
     let time = || duration::parse(&needed("for")?).map_err(|why| wrong(&why));
     let faults = &call.broker.faults;
-    let done = match fault {
-        "detach" => struck(faults.strike(Strike::Detach {
+    match fault {
+        "detach" => faults.strike(Strike::Detach {
             entity: call.query("entity"),
             closed: match call.query("closed").as_deref() {
                 None | Some("true") => true,
                 Some("false") => false,
                 Some(_) => return Err(wrong("'closed' is true or false.")),
             },
-        })),
-        "drop" => struck(faults.strike(Strike::Drop)),
-        "expire-tokens" => struck(faults.strike(Strike::ExpireTokens)),
+        }),
+        "drop" => faults.strike(Strike::Drop),
+        "expire-tokens" => faults.strike(Strike::ExpireTokens),
         "expire-locks" => {
             let address = Address::parse(&needed("entity")?);
             let address = address.ok_or_else(|| wrong("'entity' names no entity."))?;
             call.broker
                 .with(|namespace, now| namespace.break_locks(now, &address))?;
-            "done\n".to_owned()
         }
-        "busy" => {
-            faults.busy_for(time()?);
-            "done\n".to_owned()
-        }
-        "delay" => {
-            faults.set_delay(time()?);
-            "done\n".to_owned()
-        }
+        "busy" => faults.busy_for(time()?),
+        "delay" => faults.set_delay(time()?),
         "credits" => {
             let number = needed("per-second")?;
             let credits = match number.as_str() {
@@ -60,16 +53,13 @@ pub(super) fn perform(call: &Call, fault: &str) -> Answer {
                 ),
             };
             faults.set_credits(credits);
-            "done\n".to_owned()
         }
         "unanswered" => {
             let number = needed("messages")?.parse();
             faults.leave_unanswered(number.map_err(|_| wrong("'messages' is a number."))?);
-            "done\n".to_owned()
         }
         "stop" | "continue" => {
             faults.stop(fault == "stop");
-            "done\n".to_owned()
         }
         _ => {
             return Err(error(
@@ -77,10 +67,10 @@ pub(super) fn perform(call: &Call, fault: &str) -> Answer {
                 &format!("The faults are: {KNOWN}."),
             ));
         }
-    };
-    Ok(with_body(StatusCode::OK, "text/plain; charset=utf-8", done))
-}
-
-fn struck(connections: usize) -> String {
-    format!("struck {connections} connections\n")
+    }
+    Ok(with_body(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        "done\n",
+    ))
 }

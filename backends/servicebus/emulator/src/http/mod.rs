@@ -5,7 +5,14 @@ mod atom;
 mod faults;
 mod messages;
 
-use std::{convert::Infallible, io, sync::Arc};
+use std::{
+    convert::Infallible,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -95,16 +102,24 @@ impl Call {
 /// Serves one HTTP connection until either side ends it.
 pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream) -> io::Result<()> {
     let mut strikes = broker.faults.strikes();
-    let service = service_fn(|request| respond(Arc::clone(&broker), request));
+    // A connection that asked to drop all of them must live to hear the answer.
+    let strikes_itself = AtomicBool::new(false);
+    let service = service_fn(|request| respond(&broker, &strikes_itself, request));
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let struck = async {
+        while strikes.recv().await != Ok(Strike::Drop)
+            || strikes_itself.swap(false, Ordering::Relaxed)
+        {}
+    };
     tokio::select! {
         served = serving => served.map_err(io::Error::other),
-        () = async { while strikes.recv().await != Ok(Strike::Drop) {} } => Ok(()),
+        () = struck => Ok(()),
     }
 }
 
 async fn respond(
-    broker: Arc<Broker>,
+    broker: &Arc<Broker>,
+    strikes_itself: &AtomicBool,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let limit = broker.with(|namespace, _| namespace.tier().max_message_size()) + BODY_OVERHEAD;
@@ -114,19 +129,19 @@ async fn respond(
         return Ok(answer::error(StatusCode::PAYLOAD_TOO_LARGE, why).response());
     };
     let call = Call {
-        broker,
+        broker: Arc::clone(broker),
         method: parts.method,
         uri: parts.uri,
         headers: parts.headers,
         body: body.to_bytes(),
     };
-    Ok(match dispatch(&call).await {
+    Ok(match dispatch(&call, strikes_itself).await {
         Ok(response) => response,
         Err(failure) => failure.response(),
     })
 }
 
-async fn dispatch(call: &Call) -> Answer {
+async fn dispatch(call: &Call, strikes_itself: &AtomicBool) -> Answer {
     let path = call.path();
     if let Some(fault) = path.strip_prefix("$emulator/faults/") {
         // A page in a browser on the same machine must not break anything.
@@ -136,6 +151,7 @@ async fn dispatch(call: &Call) -> Answer {
                 "Faults cannot be had from a page.",
             ));
         }
+        strikes_itself.store(fault == "drop", Ordering::Relaxed);
         return faults::perform(call, fault);
     }
     call.broker.faults.running().await;
