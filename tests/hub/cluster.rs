@@ -31,6 +31,17 @@ macro_rules! on_every_backplane {
             })*
         }
 
+        /// They need a RabbitMQ on its usual port.
+        #[cfg(feature = "rabbitmq")]
+        mod over_rabbitmq {
+            $(#[tokio::test]
+            async fn $test() {
+                let url = crate::node::rabbitmq();
+                super::$test(url.clone()).await;
+                scaleout_rabbitmq::remove(&url).await.unwrap();
+            })*
+        }
+
         /// They need a Redis on its usual port.
         #[cfg(feature = "redis")]
         mod over_redis {

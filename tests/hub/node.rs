@@ -47,6 +47,13 @@ pub(crate) fn postgres() -> String {
     format!("postgres://postgres@127.0.0.1/postgres?namespace=hub-{process}-{number}")
 }
 
+/// The same on the machine's RabbitMQ. It stays there until it is removed.
+#[cfg(feature = "rabbitmq")]
+pub(crate) fn rabbitmq() -> String {
+    let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    format!("amqp://127.0.0.1/?namespace=hub-{process}-{number}")
+}
+
 /// The hub under test. What it does is recorded.
 #[derive(Clone)]
 pub(crate) struct TestHub {
