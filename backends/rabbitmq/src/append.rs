@@ -43,10 +43,12 @@ impl Link {
         }
     }
 
-    /// Writes a message that is no frame into a stream that must be there.
-    pub(crate) async fn write(&self, stream: &str, body: &[u8]) -> lapin::Result<()> {
+    /// Writes a message that is no frame.
+    pub(crate) async fn write(&self, stream: &str, body: &[u8]) -> lapin::Result<Published> {
         match self.publish(stream, body).await {
-            Ok(_) => Ok(()),
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => Ok(Published::NoStream),
+            // One that is not confirmed is missed by whoever waits for it, and written again.
+            Ok(_) => Ok(Published::Stored),
             Err(Failed::Before(error) | Failed::After(error)) => Err(error),
         }
     }

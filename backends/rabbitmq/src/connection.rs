@@ -11,7 +11,7 @@ use std::{
 use async_rs::Runtime;
 use futures_util::StreamExt;
 use lapin::{
-    Connection, ConnectionProperties, Event,
+    Channel, Connection, ConnectionProperties, ConnectionStatus, Event,
     tcp::OwnedTLSConfig,
     uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo},
 };
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     config::{Config, Host},
-    error::{lost, of_client},
+    error::{is_refusal, lost, of_client},
 };
 
 /// What is known of a link's life. Once it is dead it stays so, and nobody is to use the link.
@@ -194,8 +194,31 @@ async fn dial_host(
         .map_err(|error| of_client(&error))
 }
 
+/// How many channels in a row may be born with the error of an earlier one.
+const STILLBORN: usize = 64;
+
+/// Opens a channel.
+///
+/// When a server closes a channel with an error, lapin (4.12) keeps that error under the channel's
+/// number, and the next one of that number, 2,047 channels later, fails with it at birth. No server
+/// refuses to open a channel in this way, so it is an old error, and the next number is tried.
+pub(crate) async fn open_channel(connection: &Connection) -> lapin::Result<Channel> {
+    let mut channel = connection.create_channel().await;
+    for _ in 0..STILLBORN {
+        match &channel {
+            Err(error) if is_refusal(error) => channel = connection.create_channel().await,
+            _ => break,
+        }
+    }
+    channel
+}
+
 /// Notes down what becomes of a connection, until it ends.
-pub(crate) async fn watch(events: impl StreamExt<Item = Event>, pulse: &Pulse) {
+pub(crate) async fn watch(
+    events: impl StreamExt<Item = Event>,
+    status: &ConnectionStatus,
+    pulse: &Pulse,
+) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
@@ -204,6 +227,8 @@ pub(crate) async fn watch(events: impl StreamExt<Item = Event>, pulse: &Pulse) {
                 *pulse.blocked() = Some(reason);
             }
             Event::ConnectionUnblocked => *pulse.blocked() = None,
+            // The end of a channel is told here too, and is a matter for whoever has it.
+            Event::Error(error) if is_refusal(&error) && status.connected() => {}
             Event::Error(error) => pulse.die(of_client(&error)),
             _ => {}
         }

@@ -7,6 +7,7 @@ use scaleout_core::{Epoch, Result};
 use tokio::{sync::oneshot, time::timeout};
 
 use crate::{
+    append::Published,
     config::Config,
     directory::life,
     error::{lost, of_client, timed_out},
@@ -34,9 +35,13 @@ impl Link {
         self.spawn(async move {
             let Some(link) = link.upgrade() else { return };
             let limit = link.config.request_timeout;
-            let begun = match timeout(limit, link.begin_once(log, old)).await {
-                Ok(begun) => begun,
-                Err(_) => Err(timed_out("the beginning of a log", limit)),
+            let begin = timeout(limit, link.begin_once(log, old));
+            let begun = tokio::select! {
+                begun = begin => {
+                    begun.unwrap_or_else(|_| Err(timed_out("the beginning of a log", limit)))
+                }
+                // What it waits for does not come any more.
+                error = link.pulse.dead() => Err(error),
             };
             // Whoever asked may have gone.
             let _ = tell.send(begun);
@@ -73,7 +78,12 @@ impl Link {
             self.write(&names::directory(namespace), record.as_bytes())
                 .await
         };
-        make.await.map_err(|error| of_client(&error))?;
+        if let Published::NoStream = make.await.map_err(|error| of_client(&error))? {
+            // The directory was deleted, and nobody will know the stream.
+            self.pulse.die(lost());
+            self.delete_stream(&stream).await?;
+            return Err(lost());
+        }
         let present = self.directory.changed(log, old).await.ok_or_else(lost)?;
         if present != new {
             self.delete_stream(&stream).await?;

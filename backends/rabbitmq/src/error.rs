@@ -45,15 +45,10 @@ pub(crate) fn of_client(error: &lapin::Error) -> Error {
         Kind::ProtocolError(_) if is_starting(error) => ErrorKind::Unavailable,
         Kind::ProtocolError(refusal) => match refusal.get_id() {
             code::ACCESS_REFUSED | code::NOT_ALLOWED => ErrorKind::Auth,
-            // All that is declared are streams.
-            code::PRECONDITION_FAILED | code::NOT_IMPLEMENTED => {
-                return Error::new(
-                    ErrorKind::Incompatible,
-                    format!(
-                        "this RabbitMQ does not do streams as needed: 3.9 or later is required, with \
-                         the feature flag stream_queue enabled ({error})"
-                    ),
-                );
+            // All that is declared are streams, and it says in many ways that it has none.
+            code::PRECONDITION_FAILED | code::NOT_IMPLEMENTED => return no_streams(error),
+            code::INTERNAL_ERROR if error.to_string().contains("feature flag") => {
+                return no_streams(error);
             }
             // It closed the connection; with the latter two when it fell over nodes that asked for the
             // same thing at once.
@@ -70,16 +65,28 @@ pub(crate) fn of_client(error: &lapin::Error) -> Error {
     Error::new(kind, format!("rabbitmq: {error}"))
 }
 
+fn no_streams(error: &lapin::Error) -> Error {
+    Error::new(
+        ErrorKind::Incompatible,
+        format!(
+            "this RabbitMQ does not do streams as needed: 3.9 or later is required, with the feature \
+             flag stream_queue enabled ({error})"
+        ),
+    )
+}
+
 /// Whether the server says that there is no such stream. It says *not found* also of one that is
-/// there and has yet to start.
-pub(crate) fn is_missing(error: &lapin::Error) -> bool {
-    refusal(error) == Some(code::NOT_FOUND) && error.to_string().contains("no queue")
+/// there and has yet to start. It must be said of this stream, as lapin has been seen to repeat what
+/// was said of another (`open_channel`).
+pub(crate) fn is_missing(error: &lapin::Error, stream: &str) -> bool {
+    let text = format!("no queue '{stream}'");
+    refusal(error) == Some(code::NOT_FOUND) && error.to_string().contains(&text)
 }
 
 /// Whether the stream is there and has yet to start, or has no copy on this node of the broker.
 fn is_starting(error: &lapin::Error) -> bool {
     match refusal(error) {
-        Some(code::NOT_FOUND) => !is_missing(error),
+        Some(code::NOT_FOUND) => !error.to_string().contains("no queue"),
         Some(code::PRECONDITION_FAILED) => error.to_string().contains("replica"),
         _ => false,
     }
@@ -120,4 +127,66 @@ pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
 
 pub(crate) fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the backplane was closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::protocol::AMQPError;
+
+    use super::*;
+
+    fn said(code: u16, text: &str) -> lapin::Error {
+        let error = AMQPError::from_id(code, text.into()).unwrap();
+        Kind::ProtocolError(error).into()
+    }
+
+    /// What RabbitMQ 3.10 says.
+    #[test]
+    fn a_stream_that_has_yet_to_start_is_not_missing() {
+        let missing = said(404, "NOT_FOUND - no queue 's' in vhost '/'");
+        assert!(is_missing(&missing, "s"));
+        assert!(!is_missing(&missing, "another"));
+        for starting in [
+            said(
+                404,
+                "NOT_FOUND - home node 'rabbit@a' of durable queue 's' in vhost '/' is down",
+            ),
+            said(
+                406,
+                "PRECONDITION_FAILED - queue 's' in vhost '/' does not have a replica on the local node",
+            ),
+        ] {
+            assert!(!is_missing(&starting, "s"));
+            assert_eq!(of_client(&starting).kind(), ErrorKind::Unavailable);
+        }
+    }
+
+    #[test]
+    fn a_broker_without_streams_is_incompatible() {
+        for none in [
+            said(
+                406,
+                "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue 's'",
+            ),
+            said(540, "NOT_IMPLEMENTED - stream"),
+            said(
+                541,
+                "INTERNAL_ERROR - Cannot declare a queue: the corresponding feature flag is disabled",
+            ),
+        ] {
+            let error = of_client(&none);
+            assert_eq!(error.kind(), ErrorKind::Incompatible);
+            assert!(error.to_string().contains("3.9 or later"), "{error}");
+        }
+    }
+
+    #[test]
+    fn refused_credentials_do_not_pass_with_time() {
+        for refused in [
+            said(403, "ACCESS_REFUSED - Login was refused"),
+            said(530, "NOT_ALLOWED - vhost x not found"),
+        ] {
+            assert_eq!(of_client(&refused).kind(), ErrorKind::Auth);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use scaleout_core::{Error, ErrorKind, Result};
 use crate::{
     connection::Pulse,
     directory::{self, Directory},
-    error::of_client,
+    error::{is_missing, lost, of_client},
     link::Link,
     names,
     stream::{From, Records, last},
@@ -20,7 +20,11 @@ impl Link {
     pub(crate) async fn read_directory(&self) -> Result<()> {
         let name = names::directory(&self.config.namespace);
         let records = self.open_directory(&name).await;
-        let records = records.map_err(|error| of_client(&error))?;
+        let records = records.map_err(|error| match is_missing(&error, &name) {
+            // It was there, or made, a moment ago: nodes that make one at once can undo each other's.
+            true => lost(),
+            false => of_client(&error),
+        })?;
         let (directory, pulse) = (self.directory.clone(), self.pulse.clone());
         self.spawn(async move { follow(records, &directory, &pulse).await });
         Ok(())
@@ -30,15 +34,23 @@ impl Link {
     async fn open_directory(&self, name: &str) -> lapin::Result<Records> {
         let say = || async {
             let record = directory::logs(self.config.logs.get());
-            self.write(name, record.as_bytes()).await
+            self.write(name, record.as_bytes()).await.map(drop)
         };
-        // The rights to declare are only needed where there is no directory yet.
-        if !self.has_stream(name).await? {
-            self.declare_stream(name, FieldTable::default()).await?;
-            say().await?;
-        }
-        let end = last(self.channel().await?, name, say).await?;
-        let mut records = Records::open(self.channel().await?, name, From::First, PREFETCH).await?;
+        let begin = || async {
+            let end = async { last(self.channel().await?, name, say).await };
+            let records =
+                async { Records::open(self.channel().await?, name, From::First, PREFETCH).await };
+            tokio::try_join!(end, records)
+        };
+        let (end, mut records) = match begin().await {
+            // The rights to declare are only needed where there is no directory yet.
+            Err(error) if is_missing(&error, name) => {
+                self.declare_stream(name, FieldTable::default()).await?;
+                say().await?;
+                begin().await?
+            }
+            begun => begun?,
+        };
         while let Some(record) = records.next().await? {
             self.directory.apply(&record.body);
             if end.as_ref().is_none_or(|end| record.offset >= end.offset) {

@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     append::Flights,
     config::Config,
-    connection::{Engine, Pulse, dial, watch},
+    connection::{Engine, Pulse, dial, open_channel, watch},
     directory::Directory,
     error::{is_missing, lost, of_client, timed_out},
 };
@@ -61,7 +61,7 @@ impl Link {
     /// directory is there and cannot be read, and RabbitMQ (3.10) may even fall over who tries, and
     /// close the connection.
     async fn open_patiently(config: Arc<Config>) -> Result<Arc<Self>> {
-        let patience = Instant::now() + config.request_timeout / 2;
+        let patience = Instant::now() + config.request_timeout.mul_f32(0.75);
         loop {
             let link = Self::connect(config.clone()).await?;
             match link.read_directory().await {
@@ -86,8 +86,9 @@ impl Link {
         let pulse = Arc::new(Pulse::new());
         let mut tasks = JoinSet::new();
         for connection in [&publishing, &consuming] {
-            let (events, pulse) = (connection.events_listener(), pulse.clone());
-            tasks.spawn(async move { watch(events, &pulse).await });
+            let (events, status) = (connection.events_listener(), connection.status().clone());
+            let pulse = pulse.clone();
+            tasks.spawn(async move { watch(events, &status, &pulse).await });
         }
         let controls = tokio::try_join!(publishing.create_channel(), consuming.create_channel())
             .map_err(|error| of_client(&error))?;
@@ -153,7 +154,7 @@ impl Link {
         };
         match there.await {
             Ok(_) => Ok(true),
-            Err(error) if is_missing(&error) => Ok(false),
+            Err(error) if is_missing(&error, name) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -179,7 +180,7 @@ impl Link {
 
     /// A channel for one request that does not publish.
     pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
-        self.consuming.create_channel().await
+        open_channel(&self.consuming).await
     }
 
     /// The channel of appends, which confirms what is published on it.
@@ -190,7 +191,7 @@ impl Link {
         {
             return Ok(channel.clone());
         }
-        let channel = self.publishing.create_channel().await?;
+        let channel = open_channel(&self.publishing).await?;
         channel
             .confirm_select(ConfirmSelectOptions::default())
             .await?;

@@ -24,18 +24,19 @@ impl Link {
     /// Subscribes to a log.
     pub(crate) async fn listen(self: &Arc<Self>, log: u16) -> Result<Listener> {
         let mut epoch = self.epoch(log).await?;
-        let records = match self.consume(log, epoch).await {
-            Err(error) if is_missing(&error) => {
+        let mut stream = names::stream(&self.config.namespace, log, epoch);
+        let records = match self.consume(&stream).await {
+            Err(error) if is_missing(&error, &stream) => {
                 // The stream was deleted. The log's next life is there, or begins now.
                 epoch = self.begin(log, Some(epoch)).await?;
-                self.consume(log, epoch).await
+                stream = names::stream(&self.config.namespace, log, epoch);
+                self.consume(&stream).await
             }
             records => records,
         };
         let records = records.map_err(|error| of_client(&error))?;
         let (sender, listener) = Listener::channel();
         let (directory, pulse) = (self.directory.clone(), self.pulse.clone());
-        let stream = names::stream(&self.config.namespace, log, epoch);
         let task = self.spawn(async move {
             let error = tokio::select! {
                 error = deliver(records, epoch, &sender) => error.unwrap_or_else(|| gone(&stream)),
@@ -47,10 +48,8 @@ impl Link {
         Ok(listener.with_guard(Guard(task)))
     }
 
-    async fn consume(&self, log: u16, epoch: Epoch) -> lapin::Result<Records> {
-        let channel = self.channel().await?;
-        let stream = names::stream(&self.config.namespace, log, epoch);
-        Records::open(channel, &stream, From::Next, PREFETCH).await
+    async fn consume(&self, stream: &str) -> lapin::Result<Records> {
+        Records::open(self.channel().await?, stream, From::Next, PREFETCH).await
     }
 }
 

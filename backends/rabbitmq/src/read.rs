@@ -33,7 +33,7 @@ impl Link {
         let stream = names::stream(&self.config.namespace, log, epoch);
         match self.page(epoch, &stream, after, limit).await {
             // The stream was deleted. The log's next life is there, or begins now.
-            Err(error) if is_missing(&error) => {
+            Err(error) if is_missing(&error, &stream) => {
                 let epoch = self.begin(log, Some(epoch)).await?;
                 let stream = names::stream(&self.config.namespace, log, epoch);
                 let page = self.page(epoch, &stream, after, limit).await;
@@ -55,7 +55,7 @@ impl Link {
         limit: usize,
     ) -> lapin::Result<Option<Page>> {
         let newest = async {
-            let revive = || self.write(stream, wire::MARK);
+            let revive = async || self.write(stream, wire::MARK).await.map(drop);
             last(self.channel().await?, stream, revive).await
         };
         let (Some(newest), Some(oldest)) = tokio::try_join!(newest, self.oldest(stream))? else {

@@ -11,6 +11,8 @@ use lapin::{
 };
 use tokio::time::timeout;
 
+use crate::error::is_missing;
+
 /// How long a stream may seem empty before something is written into it.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -102,8 +104,12 @@ impl Records {
         if self.unacked >= self.prefetch.div_ceil(2) {
             self.ack().await?;
         }
-        let Some(delivery) = self.consumer.next().await.transpose()? else {
-            return Ok(None);
+        let delivery = match self.consumer.next().await.transpose() {
+            Ok(Some(delivery)) => delivery,
+            Ok(None) => return Ok(None),
+            // RabbitMQ (3.10) also says so, now and then.
+            Err(error) if is_missing(&error, self.consumer.queue().as_str()) => return Ok(None),
+            Err(error) => return Err(error),
         };
         self.unacked += 1;
         self.tag = delivery.delivery_tag;

@@ -25,6 +25,8 @@ async fn old_cursor(server: Server<RabbitMq>) -> Result<(), Failed> {
         let new = publisher.publish("t", number.to_string()).await?;
         assert_ne!(new.epoch(), old.epoch());
     }
+    // What ends a channel of one log is no matter for the connection.
+    assert_eq!(publisher.health().reconnects, 0);
     publisher.close(crate::GUARD).await?;
     let fresh = node(&server, "partitioning=1").await?;
     let start = Start::After(old.cursor().clone());

@@ -1,5 +1,6 @@
 //! What is peculiar to RabbitMQ, each with a broker of its own.
 
+mod channels;
 mod deleted;
 mod leftovers;
 mod setup;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         eprintln!("note: no RabbitMQ here, so nothing is tested");
     }
     let trials = setup::trials().into_iter();
+    let trials = trials.chain(channels::trials());
     let trials = trials.chain(deleted::trials()).chain(leftovers::trials());
     let trials = trials
         .map(|trial| trial.with_ignored_flag(missing))
