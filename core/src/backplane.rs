@@ -202,6 +202,8 @@ impl Backplane {
             return Err(no_history(node));
         }
         if node.is_closing() {
+            // As a publish that fails: it lets others run.
+            tokio::task::coop::consume_budget().await;
             return Err(closed());
         }
         let log = node.log_of(&topic);

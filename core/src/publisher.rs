@@ -43,6 +43,16 @@ pub(crate) async fn publish(
     topic: &Topic,
     messages: Messages,
 ) -> Result<Position> {
+    let result = queue(node, topic, messages).await;
+    if result.is_err() {
+        // A caller that ignores errors and publishes in a loop must not keep others from running, nor
+        // itself from being aborted.
+        tokio::task::coop::consume_budget().await;
+    }
+    result
+}
+
+async fn queue(node: &Arc<Node>, topic: &Topic, messages: Messages) -> Result<Position> {
     // Counted before the check, so that a close either refuses this publish or waits for it.
     let _busy = node.publishers.busy(&**node);
     if node.is_closing() {

@@ -233,3 +233,23 @@ async fn topics_that_share_a_log_do_not_see_each_other() {
     let history = node.read("b", None, 5).await.unwrap();
     assert_eq!(history.len(), 5);
 }
+
+#[tokio::test]
+async fn a_loop_that_ignores_errors_of_a_closed_node_lets_others_run() {
+    let broker = Broker::dense();
+    let node = broker.node(Options::new()).await;
+    node.close(Duration::from_secs(1)).await.unwrap();
+    let publishing = async {
+        loop {
+            let _ = node.publish("t", "m").await;
+        }
+    };
+    let subscribing = async {
+        loop {
+            let _ = node.subscribe("t", Start::Latest).await;
+        }
+    };
+    let limit = Duration::from_millis(50);
+    assert!(tokio::time::timeout(limit, publishing).await.is_err());
+    assert!(tokio::time::timeout(limit, subscribing).await.is_err());
+}
