@@ -1,0 +1,60 @@
+//! What AMQP and HTTPS do alike: the backend over them is written once.
+
+use bytes::Bytes;
+use scaleout_core::Result;
+
+/// A message that was sent to a topic.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    /// Identifies it for the service and its tools.
+    pub(crate) id: String,
+    pub(crate) body: Bytes,
+}
+
+/// A message as a subscription delivers it.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// What the topic numbered it with (`EnqueuedSequenceNumber`): the same on every node.
+    pub(crate) number: i64,
+    /// How often it was delivered before.
+    pub(crate) deliveries: u32,
+    pub(crate) body: Bytes,
+}
+
+/// One way to the namespace. It never retries.
+pub(crate) trait Transport: Send + Sync + 'static {
+    /// A subscription that is being received from.
+    type Receiver: Receiver;
+
+    /// Opens what is needed unless it is open, and makes a round trip. A connection that died since
+    /// is an error, once.
+    fn probe(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Sends, and resolves once the service has stored it.
+    fn send(&self, topic: &str, message: Outgoing) -> impl Future<Output = Result<()>> + Send;
+
+    /// Begins to receive from a subscription. Resolves once the service has confirmed it.
+    fn receive(
+        &self,
+        topic: &str,
+        subscription: &str,
+    ) -> impl Future<Output = Result<Self::Receiver>> + Send;
+
+    /// Ends whatever is open.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Messages of a subscription, each locked until it is completed.
+pub(crate) trait Receiver: Send + 'static {
+    /// What is needed to complete or renew a message that was received.
+    type Lock: Send + 'static;
+
+    /// The next message. Cancel-safe: nothing is taken before it is returned.
+    fn next(&mut self) -> impl Future<Output = Result<(Incoming, Self::Lock)>> + Send;
+
+    /// Completes messages: they will not be delivered again.
+    fn complete(&mut self, locks: Vec<Self::Lock>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Renews the locks of messages that cannot be completed yet.
+    fn renew(&mut self, locks: &[Self::Lock]) -> impl Future<Output = Result<()>> + Send;
+}
