@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use scaleout_core::Result;
+use tokio::time::Instant;
 
 /// A message that was sent to a topic.
 #[derive(Debug)]
@@ -16,9 +17,20 @@ pub(crate) struct Outgoing {
 pub(crate) struct Incoming {
     /// What the topic numbered it with (`EnqueuedSequenceNumber`): the same on every node.
     pub(crate) number: i64,
+    /// What the subscription numbered it with (`SequenceNumber`): another one counts anew.
+    pub(crate) sequence: i64,
     /// How often it was delivered before.
     pub(crate) deliveries: u32,
     pub(crate) body: Bytes,
+}
+
+/// What became of a message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The service has stored it.
+    Stored,
+    /// There is no such topic: it is not stored.
+    NoTopic,
 }
 
 /// One way to the namespace. It never retries.
@@ -30,18 +42,20 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// is an error, once.
     fn probe(&self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Sends, and resolves once the service has stored it.
-    fn send(&self, topic: &str, message: Outgoing) -> impl Future<Output = Result<()>> + Send;
+    /// Sends, and resolves once the service has answered. An error says truly whether the message may
+    /// have been stored.
+    fn send(&self, topic: &str, message: Outgoing) -> impl Future<Output = Result<Sent>> + Send;
 
-    /// Begins to receive from a subscription. Resolves once the service has confirmed it.
+    /// Begins to receive from a subscription. Resolves once the service has confirmed it: `None` if
+    /// there is no such subscription, or no such topic.
     fn receive(
         &self,
         topic: &str,
         subscription: &str,
-    ) -> impl Future<Output = Result<Self::Receiver>> + Send;
+    ) -> impl Future<Output = Result<Option<Self::Receiver>>> + Send;
 
-    /// Ends whatever is open.
-    fn close(&self) -> impl Future<Output = ()> + Send;
+    /// Ends whatever is open, by the deadline whatever happens.
+    fn close(&self, deadline: Instant) -> impl Future<Output = ()> + Send;
 }
 
 /// Messages of a subscription, each locked until it is completed.
