@@ -274,6 +274,10 @@ fn poll_burst(
                 order.live(epoch, Placed::decode(frame), now, out);
             }
             Poll::Ready(Ok(Arrival::Wake)) => order.want(),
+            Poll::Ready(Ok(Arrival::Lost { epoch })) => {
+                let now = *now.get_or_insert_with(Instant::now);
+                order.lost(epoch, now, out);
+            }
             Poll::Ready(Err(error)) => return Poll::Ready(Next::End(error)),
             Poll::Pending => break,
         }

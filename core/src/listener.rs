@@ -23,6 +23,12 @@ pub enum Arrival {
     },
     /// Something new is in the log: read it.
     Wake,
+    /// Frames may have been lost on the way. Those between the last one that arrived and the next are
+    /// reported as a gap. For brokers whose history cannot be read; elsewhere history tells.
+    Lost {
+        /// The log's epoch now. Another one than before is reported as a reset at once.
+        epoch: Epoch,
+    },
 }
 
 /// The receiving end of a subscription at the broker. Dropping it ends the subscription.
@@ -53,12 +59,28 @@ struct State {
     ended: bool,
     dropped: bool,
     waker: Option<Waker>,
+    /// The backend's end, while it waits for room or for the end.
+    sender: Option<Waker>,
+}
+
+impl State {
+    fn wait_as_sender(&mut self, cx: &Context<'_>) {
+        match &self.sender {
+            Some(waker) if waker.will_wake(cx.waker()) => {}
+            _ => self.sender = Some(cx.waker().clone()),
+        }
+    }
 }
 
 impl Shared {
     /// No code that can panic runs under the lock, so a poisoned one still holds a whole state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether at least half of the queue is free: a backend that waits is not woken for every frame.
+    fn has_room(&self, state: &State) -> bool {
+        state.queue.len() <= self.max_frames / 2 && state.bytes <= self.max_bytes / 2
     }
 }
 
@@ -119,6 +141,12 @@ impl Listener {
                 // Gives the memory of a burst back; the next burst pays for it again.
                 state.queue.shrink_to(16);
             }
+            if self.shared.has_room(&state)
+                && let Some(sender) = state.sender.take()
+            {
+                drop(state);
+                sender.wake();
+            }
             return Poll::Ready(Ok(arrival));
         }
         if state.ended {
@@ -141,6 +169,10 @@ impl Drop for Listener {
         let mut state = self.shared.lock();
         state.dropped = true;
         state.queue = VecDeque::new();
+        if let Some(sender) = state.sender.take() {
+            drop(state);
+            sender.wake();
+        }
     }
 }
 
@@ -184,6 +216,49 @@ impl ListenerSender {
         true
     }
 
+    /// Waits until a good part of the queue is free. Returns at once whether the listener takes
+    /// anything at all: `false` once it was dropped or ended. For backends that can leave frames at the
+    /// broker meanwhile.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn room(&self) -> bool {
+        std::future::poll_fn(|cx| self.poll_room(cx)).await
+    }
+
+    /// Whether [`room`](Self::room) would return now, and what.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let mut state = self.shared.lock();
+        if state.dropped || state.ended {
+            return Poll::Ready(false);
+        }
+        if self.shared.has_room(&state) {
+            return Poll::Ready(true);
+        }
+        state.wait_as_sender(cx);
+        Poll::Pending
+    }
+
+    /// Waits until the listener was dropped or ended. Only one of this and [`room`](Self::room) can be
+    /// waited for at a time.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe.
+    pub async fn closed(&self) {
+        std::future::poll_fn(|cx| self.poll_closed(cx)).await;
+    }
+
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.shared.lock();
+        if state.dropped || state.ended {
+            return Poll::Ready(());
+        }
+        state.wait_as_sender(cx);
+        Poll::Pending
+    }
+
     /// Ends the listener: after what is queued, it returns `error`.
     pub fn end(&self, error: Error) {
         let mut state = self.shared.lock();
@@ -222,6 +297,70 @@ impl fmt::Debug for ListenerSender {
 fn size(arrival: &Arrival) -> usize {
     match arrival {
         Arrival::Frame { frame, .. } => frame.bytes.len(),
-        Arrival::Wake => 0,
+        Arrival::Wake | Arrival::Lost { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::Sequence;
+
+    fn frame(bytes: usize) -> Arrival {
+        Arrival::Frame {
+            epoch: Epoch::new(1),
+            frame: StoredFrame {
+                first: Sequence::FIRST,
+                len: 1,
+                bytes: vec![0; bytes].into(),
+            },
+        }
+    }
+
+    fn room(sender: &ListenerSender) -> Poll<bool> {
+        sender.poll_room(&mut Context::from_waker(Waker::noop()))
+    }
+
+    async fn polled(sender: ListenerSender) -> bool {
+        sender.room().await
+    }
+
+    #[tokio::test]
+    async fn a_backend_waits_for_room_and_is_woken_by_it() {
+        let (sender, mut listener) = Listener::channel_with(4, 1_000);
+        for _ in 0..3 {
+            assert!(sender.send(frame(1)));
+        }
+        assert_eq!(room(&sender), Poll::Pending);
+        let waiting = tokio::spawn(polled(sender));
+        tokio::task::yield_now().await;
+        listener.next().await.unwrap();
+        assert!(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn bytes_count_as_well_as_frames() {
+        let (sender, _listener) = Listener::channel_with(100, 1_000);
+        assert_eq!(room(&sender), Poll::Ready(true));
+        sender.send(frame(600));
+        assert_eq!(room(&sender), Poll::Pending);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_learns_that_the_listener_was_dropped() {
+        let (sender, listener) = Listener::channel_with(2, 1_000);
+        sender.send(frame(1));
+        sender.send(frame(1));
+        let waiting = tokio::spawn(polled(sender));
+        tokio::task::yield_now().await;
+        drop(listener);
+        assert!(!waiting.await.unwrap());
+        let (sender, listener) = Listener::channel();
+        let ended = tokio::spawn(async move { sender.closed().await });
+        tokio::task::yield_now().await;
+        drop(listener);
+        ended.await.unwrap();
     }
 }

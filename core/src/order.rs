@@ -123,6 +123,8 @@ pub struct Order {
     /// Without history: frames beyond a hole, and since when the hole is open.
     held: BTreeMap<Sequence, Placed>,
     hole_since: Option<Instant>,
+    /// Without history: what comes before the next frame is lost.
+    lost: bool,
 }
 
 impl Order {
@@ -142,6 +144,7 @@ impl Order {
             publishers: Publishers::default(),
             held: BTreeMap::new(),
             hole_since: None,
+            lost: false,
         }
     }
 
@@ -193,13 +196,22 @@ impl Order {
                 return;
             }
             if self.position == Self::UNKNOWN {
-                self.position = Position::new(epoch, placed.first.previous());
+                // If something was lost before anything came, nobody can say since when.
+                let before = if self.lost {
+                    Sequence::ZERO
+                } else {
+                    placed.first.previous()
+                };
+                self.position = Position::new(epoch, before);
             } else {
                 self.restart(epoch, placed.first.previous(), out);
             }
         }
         if placed.last() <= self.position.sequence {
             return;
+        }
+        if std::mem::take(&mut self.lost) {
+            self.settle_loss(&placed, out);
         }
         if self.follows(&placed) && self.held.is_empty() {
             self.settle(placed, out);
@@ -215,6 +227,21 @@ impl Order {
         if self.held.len() > MAX_HELD {
             self.give_up_hole(now, out);
         }
+    }
+
+    /// Takes word that frames may have been lost: those between the last one and the next.
+    pub fn lost(&mut self, epoch: Epoch, now: Instant, out: &mut Vec<Item>) {
+        if self.rules.history {
+            self.wants = true;
+            return;
+        }
+        while !self.held.is_empty() {
+            self.give_up_hole(now, out);
+        }
+        if epoch != self.position.epoch && self.position != Self::UNKNOWN {
+            self.restart(epoch, Sequence::ZERO, out);
+        }
+        self.lost = true;
     }
 
     /// Takes a page of history that was read from [`Order::read_from`].
@@ -328,6 +355,14 @@ impl Order {
         }
         // Counters that jump over the loss do not tell of a second one.
         self.publishers.forgive();
+    }
+
+    /// Reports what was lost before this frame, unless the broker's numbers show that nothing was.
+    fn settle_loss(&mut self, placed: &Placed, out: &mut Vec<Item>) {
+        let adjacent = self.number_of(self.position.sequence.next());
+        if self.rules.slot == 1 || self.number_of(placed.first) > adjacent {
+            self.lose_until(placed.first.previous(), out);
+        }
     }
 
     fn restart(&mut self, epoch: Epoch, sequence: Sequence, out: &mut Vec<Item>) {

@@ -120,9 +120,16 @@ impl Window {
         let mut state = self.lock();
         let before = state.base + state.slots.len() as u64;
         for item in items {
-            if let (Order::UNKNOWN, Item::Frame(epoch, placed)) = (state.tail, &item) {
-                state.origin = placed.first.previous();
-                state.tail = Position::new(*epoch, state.origin);
+            if state.tail == Order::UNKNOWN {
+                let (epoch, first) = match &item {
+                    Item::Frame(epoch, placed) => (*epoch, placed.first),
+                    Item::Gap(gap) => (gap.epoch, gap.first),
+                    // The others come only after one of these.
+                    Item::Reset(reset, sequence) => (reset.epoch, sequence.next()),
+                    Item::Unreadable(frame) => (frame.epoch, frame.first),
+                };
+                state.origin = first.previous();
+                state.tail = Position::new(epoch, state.origin);
             }
             let slot = Slot {
                 before: state.tail,

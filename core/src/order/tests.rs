@@ -134,6 +134,7 @@ impl Machine {
     }
 }
 
+mod lost;
 mod sparse;
 
 #[test]
