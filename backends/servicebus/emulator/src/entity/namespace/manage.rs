@@ -68,6 +68,7 @@ impl Namespace {
         let topic = Topic {
             name: name.into(),
             life: self.next_life(),
+            created: now,
             settings,
             last_number: 0,
             scheduled: Scheduled::default(),
@@ -184,6 +185,18 @@ impl Namespace {
     ) -> Result<(String, TopicSettings), Refusal> {
         let topic = self.topic_mut(address)?;
         Ok((topic.name.clone(), topic.settings.clone()))
+    }
+
+    /// When a queue, topic or subscription was created.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such entity.
+    pub fn created(&mut self, address: &Address) -> Result<Moment, Refusal> {
+        if self.is_topic(address) {
+            return Ok(self.topic_mut(address)?.created);
+        }
+        Ok(self.mailbox(address)?.created)
     }
 
     /// How many messages a queue or subscription has.

@@ -21,6 +21,7 @@ pub(super) struct Mailbox {
     pub(super) name: String,
     /// Another one for every entity that ever was, so that one of the same name is not taken for it.
     pub(super) life: u64,
+    pub(super) created: Moment,
     pub(super) settings: QueueSettings,
     pub(super) queue: Queue,
     pub(super) consumers: usize,
@@ -32,6 +33,7 @@ impl Mailbox {
         Self {
             name: name.into(),
             life,
+            created: now,
             settings,
             queue: Queue::with_dead_letters(),
             consumers: 0,
@@ -81,6 +83,7 @@ const PARTITIONS: u64 = 16;
 pub(super) struct Topic {
     pub(super) name: String,
     pub(super) life: u64,
+    pub(super) created: Moment,
     pub(super) settings: TopicSettings,
     /// The enqueue number of the last message.
     pub(super) last_number: u64,

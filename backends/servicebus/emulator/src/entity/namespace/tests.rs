@@ -333,3 +333,15 @@ fn deferred_messages_are_received_all_or_none() {
         .unwrap();
     assert_eq!(had[0].overrides.len(), 1);
 }
+
+#[test]
+fn an_entity_tells_when_it_was_created_and_not_when_it_was_looked_at() {
+    let mut namespace = namespace();
+    for address in ["queue", "topic", "topic/subscriptions/a"] {
+        assert_eq!(namespace.created(&at(address)).unwrap(), START, "{address}");
+    }
+    namespace.delete(&at("topic")).unwrap();
+    let settings = TopicSettings::default();
+    namespace.create_topic(later(5), "topic", settings).unwrap();
+    assert_eq!(namespace.created(&at("topic")).unwrap(), later(5));
+}

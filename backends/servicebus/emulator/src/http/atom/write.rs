@@ -34,18 +34,18 @@ pub(super) fn entity(
     namespace: &mut Namespace,
     address: &Address,
 ) -> Option<String> {
-    let now = page.now;
+    let created = namespace.created(address).ok()?;
     let (name, content) = if namespace.is_topic(address) {
         let (name, settings) = namespace.topic_settings(address).ok()?;
         let subscriptions = namespace.subscriptions(address).ok()?.len();
-        (name, topic(now, &settings, subscriptions))
+        (name, topic(created, &settings, subscriptions))
     } else {
         let (name, settings) = namespace.settings(address).ok()?;
         let counts = namespace.counts(address).ok()?;
         let content = if address.subscription.is_some() {
-            subscription(now, &settings, counts)
+            subscription(created, &settings, counts)
         } else {
-            queue(now, &settings, counts)
+            queue(created, &settings, counts)
         };
         (name, content)
     };
@@ -105,7 +105,7 @@ fn entry(page: Page<'_>, name: &str, path: &str, content: &str) -> String {
     )
 }
 
-fn queue(now: Moment, settings: &QueueSettings, counts: Counts) -> String {
+fn queue(created: Moment, settings: &QueueSettings, counts: Counts) -> String {
     let window = settings.duplicates;
     let mut elements = Elements::of("QueueDescription");
     elements
@@ -133,7 +133,7 @@ fn queue(now: Moment, settings: &QueueSettings, counts: Counts) -> String {
             counts.active + counts.dead_letter + counts.scheduled,
         )
         .put("Status", "Active")
-        .times(now)
+        .times(created)
         .counts(counts)
         .put(
             "AutoDeleteOnIdle",
@@ -145,7 +145,7 @@ fn queue(now: Moment, settings: &QueueSettings, counts: Counts) -> String {
     elements.end()
 }
 
-fn topic(now: Moment, settings: &TopicSettings, subscriptions: usize) -> String {
+fn topic(created: Moment, settings: &TopicSettings, subscriptions: usize) -> String {
     let window = settings.duplicates;
     let mut elements = Elements::of("TopicDescription");
     elements
@@ -162,7 +162,7 @@ fn topic(now: Moment, settings: &TopicSettings, subscriptions: usize) -> String 
         .put("EnableBatchedOperations", true)
         .put("SizeInBytes", 0)
         .put("Status", "Active")
-        .times(now)
+        .times(created)
         .put("SupportOrdering", true)
         .counts(Counts::default())
         .put("SubscriptionCount", subscriptions)
@@ -176,7 +176,7 @@ fn topic(now: Moment, settings: &TopicSettings, subscriptions: usize) -> String 
     elements.end()
 }
 
-fn subscription(now: Moment, settings: &QueueSettings, counts: Counts) -> String {
+fn subscription(created: Moment, settings: &QueueSettings, counts: Counts) -> String {
     let mut elements = Elements::of("SubscriptionDescription");
     elements
         .put("LockDuration", span::write(settings.lock_duration))
@@ -197,7 +197,7 @@ fn subscription(now: Moment, settings: &QueueSettings, counts: Counts) -> String
         .put("MaxDeliveryCount", settings.max_delivery_count)
         .put("EnableBatchedOperations", true)
         .put("Status", "Active")
-        .times(now)
+        .times(created)
         .counts(counts)
         .put(
             "AutoDeleteOnIdle",
@@ -226,8 +226,9 @@ impl Elements {
         self
     }
 
-    fn times(&mut self, now: Moment) -> &mut Self {
-        let date = date(now);
+    /// Settings are not changed and reading leaves no trace, so the three are one.
+    fn times(&mut self, created: Moment) -> &mut Self {
+        let date = date(created);
         self.put("CreatedAt", &date)
             .put("UpdatedAt", &date)
             .put("AccessedAt", &date)
