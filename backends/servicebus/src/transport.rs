@@ -69,6 +69,12 @@ pub(crate) trait Receiver: Send + 'static {
     /// Completes messages: they will not be delivered again.
     fn complete(&mut self, locks: Vec<Self::Lock>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Renews the locks of messages that cannot be completed yet.
-    fn renew(&mut self, locks: &[Self::Lock]) -> impl Future<Output = Result<()>> + Send;
+    /// Looks at the messages from `from` to `to`, as the subscription numbered them: those too that a
+    /// connection took with it into its grave, which are locked for a while. `None` where the transport
+    /// cannot: then they are waited for until their locks end.
+    fn peek(
+        &mut self,
+        from: i64,
+        to: i64,
+    ) -> impl Future<Output = Result<Option<Vec<Incoming>>>> + Send;
 }
