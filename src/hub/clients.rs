@@ -164,10 +164,7 @@ impl Target {
 
     fn encode(&self, method: &str, arguments: &impl Arguments) -> Result<Outgoing> {
         let protocols = &self.lifetime.options().protocols;
-        Outgoing::new(method, protocols, |protocol| {
-            arguments.encode(Encoder(protocol)).map(|e| e.0)
-        })
-        .map_err(|error| {
+        Outgoing::new(method, protocols, |protocol| encode(arguments, protocol)).map_err(|error| {
             Error::new(
                 ErrorKind::InvalidInput,
                 format!("cannot serialize the arguments of {method:?}"),
@@ -337,6 +334,11 @@ pub trait Arguments: Send + Sync {
 /// Writes arguments in one protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Encoder(Protocol);
+
+/// The array of these arguments.
+pub(super) fn encode(arguments: &impl Arguments, protocol: Protocol) -> Result<Value, EncodeError> {
+    arguments.encode(Encoder(protocol)).map(|encoded| encoded.0)
+}
 
 /// The array of all arguments, in one protocol's encoding.
 #[derive(Clone, Debug)]

@@ -318,7 +318,7 @@ impl Session {
         match message {
             Message::Invocation(invocation) => self.invoker.start(invocation).await,
             Message::Ping => self.silent_since = Some(Instant::now()),
-            Message::Close { error } => {
+            Message::Close { error, .. } => {
                 return Some(End {
                     close: Some(Close {
                         error: None,

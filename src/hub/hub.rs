@@ -128,6 +128,10 @@ impl Hub {
         shared.lifetime.close().await;
     }
 
+    pub(super) fn endpoint(&self) -> &Arc<http::Endpoint> {
+        &self.handle.endpoint
+    }
+
     fn shared(&self) -> &Arc<Shared> {
         &self.handle.shared
     }

@@ -38,6 +38,8 @@
 //! # }
 //! ```
 //!
+//! [`test`](mod@self::test) has a client in memory, for tests of hubs.
+//!
 //! # Inside
 //!
 //! A request meets `http`, which answers it or attaches a `transport` to a `connection`. From then
@@ -65,6 +67,7 @@ mod method;
 mod options;
 mod protocol;
 mod raw;
+pub mod test;
 mod transport;
 
 pub use self::{

@@ -24,4 +24,5 @@ mod polling;
 mod shutdown;
 mod stateful;
 mod streaming;
+mod test_client;
 mod timing;

@@ -179,15 +179,25 @@ impl Endpoint {
 
     /// Begins to serve a connection that has got its first transport.
     fn serve(self: &Arc<Self>, connection: &Arc<Connection>, input: PipeReader) {
-        let (endpoint, connection) = (self.clone(), connection.clone());
-        self.lifecycle.spawn(async move {
+        let serving = self.clone().serving(connection.clone(), input);
+        self.lifecycle.spawn(serving);
+    }
+
+    /// Serves a connection until it is over.
+    pub(super) fn serving(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        input: PipeReader,
+    ) -> impl Future<Output = ()> + Send {
+        let endpoint = self;
+        async move {
             endpoint.app.serve(connection.clone(), input).await;
             connection.outbound().finish();
             // With long polling, the client is told by its next poll.
             if connection.transport() != Some(Transport::LongPolling) {
                 endpoint.connections.remove(&connection);
             }
-        });
+        }
     }
 }
 

@@ -84,6 +84,9 @@ pub(super) fn decode(record: &Bytes) -> Result<Option<Message>, ProtocolError> {
         6 => Message::Ping,
         7 => Message::Close {
             error: text_or_none("error", members.error)?,
+            allow_reconnect: members
+                .allow_reconnect
+                .is_some_and(|raw| raw.get() == "true"),
         },
         8 => Message::Ack {
             sequence_id: sequence(members.sequence_id)?,
@@ -96,8 +99,23 @@ pub(super) fn decode(record: &Bytes) -> Result<Option<Message>, ProtocolError> {
 }
 
 pub(super) fn invocation(id: Option<&str>, target: &str, arguments: &[u8]) -> Bytes {
+    call(false, id, target, arguments, &[])
+}
+
+/// An invocation that may stream in both directions.
+pub(super) fn call(
+    streaming: bool,
+    id: Option<&str>,
+    target: &str,
+    arguments: &[u8],
+    stream_ids: &[String],
+) -> Bytes {
     let mut out = BytesMut::with_capacity(target.len() + arguments.len() + 40);
-    out.put_slice(b"{\"type\":1");
+    out.put_slice(if streaming {
+        b"{\"type\":4"
+    } else {
+        b"{\"type\":1"
+    });
     if let Some(id) = id {
         out.put_slice(b",\"invocationId\":");
         put_text(&mut out, id);
@@ -106,6 +124,18 @@ pub(super) fn invocation(id: Option<&str>, target: &str, arguments: &[u8]) -> By
     put_text(&mut out, target);
     out.put_slice(b",\"arguments\":");
     out.put_slice(arguments);
+    for (index, id) in stream_ids.iter().enumerate() {
+        let before: &[u8] = if index == 0 {
+            b",\"streamIds\":["
+        } else {
+            b","
+        };
+        out.put_slice(before);
+        put_text(&mut out, id);
+    }
+    if !stream_ids.is_empty() {
+        out.put_u8(b']');
+    }
     end(out)
 }
 
@@ -136,6 +166,13 @@ pub(super) fn completion(invocation_id: &str, outcome: &Outcome) -> Bytes {
     end(out)
 }
 
+pub(super) fn cancel(invocation_id: &str) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_slice(b"{\"type\":5,\"invocationId\":");
+    put_text(&mut out, invocation_id);
+    end(out)
+}
+
 pub(super) fn close(error: Option<&str>, allow_reconnect: bool) -> Bytes {
     let mut out = BytesMut::new();
     out.put_slice(b"{\"type\":7");
@@ -152,6 +189,20 @@ pub(super) fn close(error: Option<&str>, allow_reconnect: bool) -> Bytes {
 /// An acknowledgment (8) or the announcement of a sequence (9).
 pub(super) fn numbered(kind: u8, sequence: u64) -> Bytes {
     format!("{{\"type\":{kind},\"sequenceId\":{sequence}}}\x1e").into()
+}
+
+/// The array of these values.
+pub(super) fn array_of<'a>(values: impl ExactSizeIterator<Item = &'a [u8]>) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(b'[');
+    for (index, value) in values.enumerate() {
+        if index > 0 {
+            out.put_u8(b',');
+        }
+        out.put_slice(value);
+    }
+    out.put_u8(b']');
+    out.freeze()
 }
 
 /// The array of arguments with one more at its end.
@@ -203,6 +254,7 @@ struct Members<'a> {
     result: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
     sequence_id: Option<&'a RawValue>,
+    allow_reconnect: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -218,6 +270,7 @@ enum Name {
     Result,
     Error,
     SequenceId,
+    AllowReconnect,
     #[serde(other)]
     Unknown,
 }
@@ -249,6 +302,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
                         Name::Result => members.result = value,
                         Name::Error => members.error = value,
                         Name::SequenceId => members.sequence_id = value,
+                        Name::AllowReconnect => members.allow_reconnect = value,
                         Name::Unknown => {}
                     }
                 }

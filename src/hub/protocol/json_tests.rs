@@ -94,11 +94,18 @@ fn every_other_type_is_read() {
             Message::CancelInvocation { id: id() },
         ),
         (r#"{"type":6}"#, Message::Ping),
-        (r#"{"type":7}"#, Message::Close { error: None }),
+        (
+            r#"{"type":7,"allowReconnect":true}"#,
+            Message::Close {
+                error: None,
+                allow_reconnect: true,
+            },
+        ),
         (
             r#"{"type":7,"error":"bye"}"#,
             Message::Close {
                 error: Some("bye".into()),
+                allow_reconnect: false,
             },
         ),
         (

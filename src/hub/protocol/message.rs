@@ -21,9 +21,11 @@ pub(crate) enum Message {
         id: String,
     },
     Ping,
-    /// The client is about to leave.
+    /// The sender is about to leave.
     Close {
         error: Option<String>,
+        /// Said by servers alone: the client may come back.
+        allow_reconnect: bool,
     },
     /// Everything up to here was received.
     Ack {

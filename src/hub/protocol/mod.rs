@@ -140,6 +140,29 @@ impl Protocol {
         }
     }
 
+    /// An invocation as clients make them, which may stream in both directions.
+    pub(super) fn call(
+        self,
+        streaming: bool,
+        id: Option<&str>,
+        target: &str,
+        arguments: &[u8],
+        stream_ids: &[String],
+    ) -> Bytes {
+        match self {
+            Self::Json => json::call(streaming, id, target, arguments, stream_ids),
+            Self::MessagePack => msgpack::call(streaming, id, target, arguments, stream_ids),
+        }
+    }
+
+    /// The client wants no more of a stream.
+    pub(super) fn cancel(self, invocation_id: &str) -> Bytes {
+        match self {
+            Self::Json => json::cancel(invocation_id),
+            Self::MessagePack => msgpack::cancel(invocation_id),
+        }
+    }
+
     /// One item of a stream.
     pub(super) fn stream_item(self, id: &str, item: &Value) -> Bytes {
         match self {
@@ -203,6 +226,15 @@ impl Value {
         match protocol {
             Protocol::Json => Self::Json(bytes),
             Protocol::MessagePack => Self::MessagePack(bytes),
+        }
+    }
+
+    /// The array of these values, all of one protocol.
+    pub(super) fn array(protocol: Protocol, values: &[Self]) -> Self {
+        let bytes = values.iter().map(|value| &value.as_bytes()[..]);
+        match protocol {
+            Protocol::Json => Self::Json(json::array_of(bytes)),
+            Protocol::MessagePack => Self::MessagePack(msgpack::array_of(bytes)),
         }
     }
 

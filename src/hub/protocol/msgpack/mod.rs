@@ -85,6 +85,7 @@ pub(super) fn decode(body: &Bytes) -> Result<Option<Message>, ProtocolError> {
         6 => Message::Ping,
         7 => Message::Close {
             error: reader.text_or_nil("error")?,
+            allow_reconnect: length > 2 && reader.skip()?[..] == [TRUE],
         },
         8 => Message::Ack {
             sequence_id: reader.sequence()?,
@@ -97,7 +98,18 @@ pub(super) fn decode(body: &Bytes) -> Result<Option<Message>, ProtocolError> {
 }
 
 pub(super) fn invocation(id: Option<&str>, target: &str, arguments: &[u8]) -> Bytes {
-    frame(6, 1, |out| {
+    call(false, id, target, arguments, &[])
+}
+
+/// An invocation that may stream in both directions.
+pub(super) fn call(
+    streaming: bool,
+    id: Option<&str>,
+    target: &str,
+    arguments: &[u8],
+    stream_ids: &[String],
+) -> Bytes {
+    frame(6, if streaming { 4 } else { 1 }, |out| {
         put_no_headers(out);
         match id {
             Some(id) => put_text(out, id),
@@ -105,7 +117,10 @@ pub(super) fn invocation(id: Option<&str>, target: &str, arguments: &[u8]) -> By
         }
         put_text(out, target);
         out.put_slice(arguments);
-        put_array(out, 0);
+        put_array(out, length(stream_ids.len()));
+        for id in stream_ids {
+            put_text(out, id);
+        }
     })
 }
 
@@ -136,6 +151,13 @@ pub(super) fn completion(id: &str, outcome: &Outcome) -> Bytes {
     })
 }
 
+pub(super) fn cancel(id: &str) -> Bytes {
+    frame(3, 5, |out| {
+        put_no_headers(out);
+        put_text(out, id);
+    })
+}
+
 pub(super) fn close(error: Option<&str>, allow_reconnect: bool) -> Bytes {
     frame(3, 7, |out| {
         match error {
@@ -151,6 +173,16 @@ pub(super) fn numbered(kind: u8, sequence: u64) -> Bytes {
     frame(2, kind, |out| {
         let _ = encode::write_uint(&mut out.writer(), sequence);
     })
+}
+
+/// The array of these values.
+pub(super) fn array_of<'a>(values: impl ExactSizeIterator<Item = &'a [u8]>) -> Bytes {
+    let mut out = BytesMut::new();
+    put_array(&mut out, length(values.len()));
+    for value in values {
+        out.put_slice(value);
+    }
+    out.freeze()
 }
 
 /// The array of arguments with one more at its end. What is not an array stays as it is.
@@ -181,6 +213,11 @@ fn frame(elements: u32, kind: u8, write: impl FnOnce(&mut BytesMut)) -> Bytes {
     put_varint(&mut out, body.len());
     out.put_slice(&body);
     out.freeze()
+}
+
+/// What has more elements than this was never in memory.
+fn length(elements: usize) -> u32 {
+    u32::try_from(elements).unwrap_or(u32::MAX)
 }
 
 fn put_array(out: &mut BytesMut, length: u32) {

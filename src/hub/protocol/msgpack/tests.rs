@@ -92,11 +92,18 @@ fn the_other_messages() {
         ),
         ("93 05 80 a3 78797a", Message::CancelInvocation { id: id() }),
         ("91 06", Message::Ping),
-        ("92 07 c0", Message::Close { error: None }),
+        (
+            "92 07 c0",
+            Message::Close {
+                error: None,
+                allow_reconnect: false,
+            },
+        ),
         (
             "93 07 a1 78 c3",
             Message::Close {
                 error: Some("x".into()),
+                allow_reconnect: true,
             },
         ),
         ("92 08 24", Message::Ack { sequence_id: 36 }),
