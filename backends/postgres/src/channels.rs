@@ -10,7 +10,7 @@ use scaleout_core::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use crate::place;
+use crate::{name::Name, place};
 
 /// The listeners of a connection by channel, and what the server has been told of them.
 ///
@@ -29,11 +29,12 @@ struct Inner {
     channels: HashMap<Name, Channel>,
     /// Channels that may differ from what the server was told.
     changed: Vec<Name>,
+    /// Whom to tell that a channel is confirmed. Apart from the channels, of which there may be many
+    /// thousands that nobody waits for.
+    waiting: HashMap<Name, Vec<oneshot::Sender<()>>>,
     last_id: u64,
     ended: Option<Error>,
 }
-
-pub(crate) type Name = Arc<str>;
 
 struct Channel {
     log: Arc<[u8]>,
@@ -42,8 +43,6 @@ struct Channel {
     /// What was last heard of the log, for comparison.
     heard: Option<(Epoch, Sequence)>,
     listeners: Vec<Listening>,
-    /// Whom to tell that it is confirmed.
-    waiting: Vec<oneshot::Sender<()>>,
 }
 
 struct Listening {
@@ -85,7 +84,7 @@ impl Channels {
         let id = inner.last_id;
         let channel = inner
             .channels
-            .entry(name.clone())
+            .entry(name)
             .or_insert_with(|| Channel::new(log));
         // Most channels have one, and there may be many thousands of them.
         channel.listeners.reserve_exact(1);
@@ -94,8 +93,8 @@ impl Channels {
             None
         } else {
             let (tell, confirmation) = oneshot::channel();
-            channel.waiting.push(tell);
-            inner.changed.push(name.clone());
+            inner.waiting.entry(name).or_default().push(tell);
+            inner.changed.push(name);
             self.changed.notify_one();
             Some(confirmation)
         };
@@ -121,19 +120,19 @@ impl Channels {
     /// The server confirmed that this connection listens on these, or no longer does.
     pub(crate) fn told(&self, names: &[Name], on: bool) {
         let mut inner = self.lock();
-        for name in names {
-            let Some(channel) = inner.channels.get_mut(name) else {
+        for &name in names {
+            let Some(channel) = inner.channels.get_mut(&name) else {
                 continue;
             };
             channel.on = on;
             if on {
-                for waiting in std::mem::take(&mut channel.waiting) {
+                for waiting in inner.waiting.remove(&name).unwrap_or_default() {
                     // Whoever waited may have given up.
                     let _ = waiting.send(());
                 }
             }
             // Meanwhile others may have come or gone.
-            inner.changed.push(name.clone());
+            inner.changed.push(name);
         }
     }
 
@@ -142,6 +141,7 @@ impl Channels {
         let mut inner = self.lock();
         inner.ended.get_or_insert_with(|| error.duplicate());
         let channels = std::mem::take(&mut inner.channels);
+        inner.waiting.clear();
         drop(inner);
         for listening in channels.into_values().flat_map(|channel| channel.listeners) {
             listening.sender.end(error.duplicate());
@@ -150,13 +150,14 @@ impl Channels {
 
     /// Hands a notification to those who listen. Called by the task that reads, so that nothing is
     /// buffered on the way.
-    pub(crate) fn deliver(&self, name: &str, payload: &str) {
-        let Some((epoch, frame)) = place::decode(payload) else {
-            tracing::warn!(channel = name, "ignored what something else notified");
+    pub(crate) fn deliver(&self, channel: &str, payload: &str) {
+        let (Some(name), Some((epoch, frame))) = (Name::parse(channel), place::decode(payload))
+        else {
+            tracing::warn!(channel, "ignored what something else notified");
             return;
         };
         let mut inner = self.lock();
-        let Some(channel) = inner.channels.get_mut(name) else {
+        let Some(channel) = inner.channels.get_mut(&name) else {
             return;
         };
         channel.heard = Some((epoch, frame.last()));
@@ -175,8 +176,8 @@ impl Channels {
         let heads: HashMap<&[u8], &Head> =
             heads.iter().map(|head| (&head.name[..], head)).collect();
         let mut inner = self.lock();
-        for name in names {
-            let Some(channel) = inner.channels.get_mut(name) else {
+        for &name in names {
+            let Some(channel) = inner.channels.get_mut(&name) else {
                 continue;
             };
             if let Some(head) = heads.get(&channel.log[..]) {
@@ -189,7 +190,7 @@ impl Channels {
     pub(crate) fn logs(&self) -> Vec<(Name, Arc<[u8]>)> {
         let inner = self.lock();
         let on = inner.channels.iter().filter(|(_, channel)| channel.on);
-        on.map(|(name, channel)| (name.clone(), channel.log.clone()))
+        on.map(|(name, channel)| (*name, channel.log.clone()))
             .collect()
     }
 
@@ -225,14 +226,14 @@ impl Channels {
         }
     }
 
-    fn remove(&self, name: &Name, id: u64) {
+    fn remove(&self, name: Name, id: u64) {
         let mut inner = self.lock();
-        let Some(channel) = inner.channels.get_mut(name) else {
+        let Some(channel) = inner.channels.get_mut(&name) else {
             return;
         };
         channel.listeners.retain(|listening| listening.id != id);
         if channel.listeners.is_empty() {
-            inner.changed.push(name.clone());
+            inner.changed.push(name);
             self.changed.notify_one();
         }
     }
@@ -258,6 +259,7 @@ impl Inner {
                 (true, true) => changes.unlisten.push(name),
                 (false, true) => {
                     self.channels.remove(&name);
+                    self.waiting.remove(&name);
                 }
                 (true, false) => {}
             }
@@ -273,7 +275,6 @@ impl Channel {
             on: false,
             heard: None,
             listeners: Vec::new(),
-            waiting: Vec::new(),
         }
     }
 
@@ -301,6 +302,6 @@ struct Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.channels.remove(&self.name, self.id);
+        self.channels.remove(self.name, self.id);
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod install;
 mod link;
 mod listen;
+mod name;
 mod patience;
 mod place;
 mod read;

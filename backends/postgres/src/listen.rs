@@ -11,7 +11,8 @@ use crate::{
     config::Config,
     error::{lacks_schema, lost, timed_out},
     link::{Hears, Link, Pulse},
-    place::{channel, epoch, sequence},
+    name::Name,
+    place::{epoch, sequence},
     slot::Alive,
 };
 
@@ -59,7 +60,7 @@ impl Subscriptions {
 
     /// Subscribes to a log's channel; resolves when the server has confirmed it.
     pub(crate) async fn listen(&self, config: &Config, log: &LogName) -> Result<Listener> {
-        let (listener, confirmation) = self.channels.add(channel(log), log)?;
+        let (listener, confirmation) = self.channels.add(Name::of(log), log)?;
         let Some(confirmation) = confirmation else {
             return Ok(listener);
         };

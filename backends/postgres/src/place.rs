@@ -1,25 +1,11 @@
 //! Where a frame stands, as a notification carries it: epoch (16 bytes), first sequence (8), number
 //! of messages (4), all big-endian, and the frame if it fits.
 
-use std::sync::Arc;
-
 use base64::Engine;
 use bytes::Bytes;
-use scaleout_core::{Epoch, LogName, Sequence, StoredFrame};
-use sha2::{Digest, Sha256};
+use scaleout_core::{Epoch, Sequence, StoredFrame};
 
 const HEADER: usize = 28;
-
-/// The channel of a log. Identifiers are cut at 63 bytes, so it is a hash of the name; the schema
-/// computes the same.
-pub(crate) fn channel(log: &LogName) -> Arc<str> {
-    let hash = Sha256::digest(log.key().as_bytes());
-    let hex: String = hash[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("scaleout_{hex}").into()
-}
 
 /// What a notification says. A frame without bytes was too large to ride along.
 pub(crate) fn decode(payload: &str) -> Option<(Epoch, StoredFrame)> {
