@@ -1,6 +1,9 @@
 //! [`RabbitMqBackend`]: a node's end of a RabbitMQ broker.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use scaleout_core::{
     Appended, Backend, Capabilities, Durability, EncodedFrame, Error, ErrorKind, Listener, LogName,
@@ -27,6 +30,8 @@ const LOOKBACK: u64 = 256;
 pub struct RabbitMqBackend {
     config: Arc<Config>,
     link: Slot,
+    /// Whether the namespace's directory has been read: it is there.
+    directory_known: AtomicBool,
 }
 
 impl RabbitMqBackend {
@@ -34,12 +39,13 @@ impl RabbitMqBackend {
         Self {
             config: Arc::new(config),
             link: Slot::default(),
+            directory_known: AtomicBool::new(false),
         }
     }
 
     async fn link(&self) -> Result<Arc<Link>> {
         let open = || async {
-            let link = Link::open(self.config.clone()).await?;
+            let link = Link::open(self.config.clone(), &self.directory_known).await?;
             link.check_logs()?;
             Ok(link)
         };

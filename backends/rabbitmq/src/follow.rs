@@ -1,25 +1,30 @@
 //! How a node comes to know the directory: it makes it if there is none, reads it, and follows it.
 
+use std::time::Duration;
+
 use lapin::types::FieldTable;
 use scaleout_core::{Error, ErrorKind, Result};
 
 use crate::{
     connection::Pulse,
     directory::{self, Directory},
-    error::{is_missing, lost, of_client},
+    error::{is_missing, is_refusal, lost, of_client},
     link::Link,
     names,
-    stream::{From, Records, last},
+    stream::{From, QUIET, Records, last},
 };
 
 /// How many records are asked for at a time.
 const PREFETCH: u16 = 256;
+/// How long a directory that may have just been made may seem empty before its first record is
+/// written. One too many does no harm.
+const QUIET_WHEN_NEW: Duration = Duration::from_millis(50);
 
 impl Link {
-    /// Reads the directory, and goes on following it.
-    pub(crate) async fn read_directory(&self) -> Result<()> {
+    /// Reads the directory, and goes on following it. `known` says that there has been one.
+    pub(crate) async fn read_directory(&self, known: bool) -> Result<()> {
         let name = names::directory(&self.config.namespace);
-        let records = self.open_directory(&name).await;
+        let records = self.open_directory(&name, known).await;
         let records = records.map_err(|error| match is_missing(&error, &name) {
             // It was there, or made, a moment ago: nodes that make one at once can undo each other's.
             true => lost(),
@@ -31,21 +36,37 @@ impl Link {
     }
 
     /// Reads what there is. What comes is read on.
-    async fn open_directory(&self, name: &str) -> lapin::Result<Records> {
+    ///
+    /// RabbitMQ answers whether there is a stream by closing the channel if there is none, which
+    /// lapin logs as an error. So a node that has yet to see a directory has one made without asking.
+    async fn open_directory(&self, name: &str, known: bool) -> lapin::Result<Records> {
+        let make = || self.declare_stream(name, FieldTable::default());
+        let made = match known {
+            true => None,
+            false => Some(make().await),
+        };
+        let quiet = match &made {
+            Some(Ok(0)) => QUIET_WHEN_NEW,
+            // The rights to declare are only needed where there is no directory yet.
+            Some(Err(error)) if !is_refusal(error) => return Err(error.clone()),
+            _ => QUIET,
+        };
         let say = || async {
             let record = directory::logs(self.config.logs.get());
             self.write(name, record.as_bytes()).await.map(drop)
         };
         let begin = || async {
-            let end = async { last(self.channel().await?, name, say).await };
+            let end = async { last(self.channel().await?, name, quiet, say).await };
             let records =
                 async { Records::open(self.channel().await?, name, From::First, PREFETCH).await };
             tokio::try_join!(end, records)
         };
         let (end, mut records) = match begin().await {
-            // The rights to declare are only needed where there is no directory yet.
             Err(error) if is_missing(&error, name) => {
-                self.declare_stream(name, FieldTable::default()).await?;
+                if let Some(Err(refusal)) = made {
+                    return Err(refusal);
+                }
+                make().await?;
                 say().await?;
                 begin().await?
             }

@@ -1,12 +1,15 @@
 //! [`Link`]: a node's connections to the broker, with the directory of its namespace.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use lapin::{
-    Channel, Connection,
+    Channel, ChannelStatus, Connection,
     options::{BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
@@ -26,6 +29,10 @@ use crate::{
 
 /// How often a directory that cannot be read yet is tried.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often channels that are being closed are looked at.
+const LOOK_CLOSED: Duration = Duration::from_millis(2);
+/// For how long.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Two connections, as RabbitMQ stops to read one that publishes while it is short of memory or disk:
 /// what is consumed goes on meanwhile. Tasks end with it.
@@ -37,6 +44,8 @@ pub(crate) struct Link {
     consuming: Connection,
     /// A channel on each, for round trips.
     controls: [Channel; 2],
+    /// The channels of requests, those that are closed excepted.
+    requests: Mutex<Vec<ChannelStatus>>,
     /// The channel of all appends.
     appends: tokio::sync::Mutex<Option<Channel>>,
     pub(crate) flights: Flights,
@@ -48,10 +57,10 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    /// Connects, and reads the directory.
-    pub(crate) async fn open(config: Arc<Config>) -> Result<Arc<Self>> {
+    /// Connects, and reads the directory. `known` says whether there is one, as far as this node knows.
+    pub(crate) async fn open(config: Arc<Config>, known: &AtomicBool) -> Result<Arc<Self>> {
         let limit = config.request_timeout;
-        match timeout(limit, Self::open_patiently(config)).await {
+        match timeout(limit, Self::open_patiently(config, known)).await {
             Ok(link) => link,
             Err(_) => Err(timed_out("the first requests", limit)),
         }
@@ -60,12 +69,15 @@ impl Link {
     /// Another node may be making the directory just now, or the broker has just started. Then the
     /// directory is there and cannot be read, and RabbitMQ (3.10) may even fall over who tries, and
     /// close the connection.
-    async fn open_patiently(config: Arc<Config>) -> Result<Arc<Self>> {
+    async fn open_patiently(config: Arc<Config>, known: &AtomicBool) -> Result<Arc<Self>> {
         let patience = Instant::now() + config.request_timeout.mul_f32(0.75);
         loop {
             let link = Self::connect(config.clone()).await?;
-            match link.read_directory().await {
-                Ok(()) => return Ok(link),
+            match link.read_directory(known.load(Ordering::Relaxed)).await {
+                Ok(()) => {
+                    known.store(true, Ordering::Relaxed);
+                    return Ok(link);
+                }
                 Err(error)
                     if error.kind() == ErrorKind::Unavailable && Instant::now() < patience =>
                 {
@@ -79,10 +91,12 @@ impl Link {
 
     async fn connect(config: Arc<Config>) -> Result<Arc<Self>> {
         let engine = Engine::start()?;
-        let (publishing, consuming) = tokio::try_join!(
+        // To the end of both: lapin's thread panics if the engine goes while it looks up a host.
+        let (publishing, consuming) = tokio::join!(
             dial(&config, &engine, "publish"),
             dial(&config, &engine, "consume")
-        )?;
+        );
+        let (publishing, consuming) = (publishing?, consuming?);
         let pulse = Arc::new(Pulse::new());
         let mut tasks = JoinSet::new();
         for connection in [&publishing, &consuming] {
@@ -99,6 +113,7 @@ impl Link {
             publishing,
             consuming,
             controls: controls.into(),
+            requests: Mutex::default(),
             appends: tokio::sync::Mutex::default(),
             flights: Flights::default(),
             creating: tokio::sync::Mutex::default(),
@@ -159,12 +174,13 @@ impl Link {
         }
     }
 
-    /// Makes a stream.
+    /// Makes a stream. If it is there already, nothing happens. Returns how many messages RabbitMQ
+    /// believes are in it: none, if it has just been made, or if this node of the broker does not know.
     pub(crate) async fn declare_stream(
         &self,
         name: &str,
         mut arguments: FieldTable,
-    ) -> lapin::Result<()> {
+    ) -> lapin::Result<u32> {
         let durable = QueueDeclareOptions {
             durable: true,
             ..QueueDeclareOptions::default()
@@ -175,12 +191,16 @@ impl Link {
         );
         let channel = self.channel().await?;
         let declared = channel.queue_declare(name.into(), durable, arguments);
-        declared.await.map(drop)
+        Ok(declared.await?.message_count())
     }
 
     /// A channel for one request that does not publish.
     pub(crate) async fn channel(&self) -> lapin::Result<Channel> {
-        open_channel(&self.consuming).await
+        let channel = open_channel(&self.consuming).await?;
+        let mut requests = lock(&self.requests);
+        requests.retain(is_open);
+        requests.push(channel.status().clone());
+        Ok(channel)
     }
 
     /// The channel of appends, which confirms what is published on it.
@@ -202,16 +222,10 @@ impl Link {
     /// A round trip on each connection.
     pub(crate) async fn ping(&self) -> Result<()> {
         self.pulse.check_unblocked()?;
-        let [one, other] = &self.controls;
-        let ping = |channel: &Channel| {
-            let channel = channel.clone();
-            async move { channel.basic_qos(1, BasicQosOptions::default()).await }
-        };
-        let answered = async { tokio::try_join!(ping(one), ping(other)) };
         // As long as a live connection may take to answer.
         let limit = self.config.request_timeout.min(self.config.liveness / 2);
-        let error = match timeout(limit, answered).await {
-            Ok(Ok(_)) => return Ok(()),
+        let error = match timeout(limit, self.round_trip()).await {
+            Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => of_client(&error),
             Err(_) => Error::new(
                 ErrorKind::Unavailable,
@@ -224,9 +238,15 @@ impl Link {
         Err(error)
     }
 
+    async fn round_trip(&self) -> lapin::Result<()> {
+        let [one, other] = &self.controls;
+        let qos = BasicQosOptions::default;
+        tokio::try_join!(one.basic_qos(1, qos()), other.basic_qos(1, qos())).map(drop)
+    }
+
     /// Runs a task until the link is dropped.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let mut tasks = self.lock();
+        let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task)
     }
@@ -234,9 +254,11 @@ impl Link {
     /// Stops the tasks and closes the connections, by the deadline.
     pub(crate) async fn close(&self, deadline: Instant) {
         self.pulse.die(crate::error::closed());
-        let mut tasks = std::mem::take(&mut *self.lock());
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         let ended = async {
             tasks.shutdown().await;
+            // Unless somebody else is still using one.
+            let _ = timeout(CLOSING, self.channels_closed()).await;
             // One that has died need not be closed, and cannot.
             let _ = tokio::join!(
                 self.publishing.close(200, "closed".into()),
@@ -247,7 +269,20 @@ impl Link {
         let _ = timeout_at(deadline, ended).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until the server has closed the channels of requests. lapin closes one in the background
+    /// when it is dropped, and logs an error if the connection is closed before that is done.
+    async fn channels_closed(&self) {
+        while self.consuming.status().connected() && lock(&self.requests).iter().any(is_open) {
+            // Nothing tells when.
+            sleep(LOOK_CLOSED).await;
+        }
     }
+}
+
+fn is_open(channel: &ChannelStatus) -> bool {
+    channel.initializing() || channel.connected() || channel.closing()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use crate::{
     error::{gone, is_missing, of_client},
     link::Link,
     names,
-    stream::{From, Record, Records, first, last},
+    stream::{From, QUIET, Record, Records, first, last},
     wire::{self, Body},
 };
 
@@ -56,7 +56,7 @@ impl Link {
     ) -> lapin::Result<Option<Page>> {
         let newest = async {
             let revive = async || self.write(stream, wire::MARK).await.map(drop);
-            last(self.channel().await?, stream, revive).await
+            last(self.channel().await?, stream, QUIET, revive).await
         };
         let (Some(newest), Some(oldest)) = tokio::try_join!(newest, self.oldest(stream))? else {
             return Ok(None);

@@ -1,6 +1,9 @@
 //! Removing a namespace.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use scaleout_core::Result;
 use tokio::time::Instant;
@@ -23,7 +26,7 @@ const CLOSE: Duration = Duration::from_secs(1);
 /// Some of it may be deleted. Call it again to finish.
 pub async fn remove(url: &str) -> Result<()> {
     let (config, _) = config::read(url)?;
-    let link = Link::open(Arc::new(config)).await?;
+    let link = Link::open(Arc::new(config), &AtomicBool::new(false)).await?;
     let removed = link.remove().await;
     link.close(Instant::now() + CLOSE).await;
     removed

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::error::is_missing;
 
 /// How long a stream may seem empty before something is written into it.
-const QUIET: Duration = Duration::from_millis(500);
+pub(crate) const QUIET: Duration = Duration::from_millis(500);
 
 /// Where a consumer begins.
 #[derive(Clone, Copy, Debug)]
@@ -159,7 +159,8 @@ pub(crate) async fn first(channel: Channel, stream: &str) -> lapin::Result<Optio
     Ok(record)
 }
 
-/// The newest message of a stream. `revive` writes one if there seems to be none.
+/// The newest message of a stream. `revive` writes one if there seems to be none for as long as
+/// `quiet`.
 ///
 /// A consumer from `last` gets the whole newest chunk, and nothing tells where it ends. But the
 /// server looks for new messages once, and hands over all that it then has and the prefetch allows,
@@ -169,13 +170,14 @@ pub(crate) async fn first(channel: Channel, stream: &str) -> lapin::Result<Optio
 pub(crate) async fn last<F>(
     channel: Channel,
     stream: &str,
+    quiet: Duration,
     revive: impl FnOnce() -> F,
 ) -> lapin::Result<Option<Record>>
 where
     F: Future<Output = lapin::Result<()>>,
 {
     let mut records = Records::open(channel, stream, From::Last, u16::MAX).await?;
-    let first = match timeout(QUIET, records.next()).await {
+    let first = match timeout(quiet, records.next()).await {
         Ok(record) => record?,
         Err(_) => {
             revive().await?;
