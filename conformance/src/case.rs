@@ -172,6 +172,8 @@ pub enum Need {
     Claim(Claim),
     /// [`Target::retention_frames`](crate::Target::retention_frames)
     RetentionFrames,
+    /// [`Target::retention_age`](crate::Target::retention_age)
+    RetentionAge,
     /// [`Admin::trim_to_empty`](crate::Admin::trim_to_empty)
     TrimToEmpty,
     /// [`Admin::delete_log`](crate::Admin::delete_log)
@@ -182,6 +184,10 @@ pub enum Need {
     Evict,
     /// [`Target::addr`](crate::Target::addr): the broker is reached over TCP.
     Proxy,
+    /// [`Target::takes_several_addresses`](crate::Target::takes_several_addresses)
+    SeveralAddresses,
+    /// A process of its own for a subscriber, which a test program runs itself as: see `child`.
+    Child,
     /// [`Target::broker`](crate::Target::broker): a broker process of its own, which can be ended,
     /// stopped and started again.
     Broker,
@@ -200,6 +206,8 @@ pub enum Need {
     Fill,
     /// A broker of its own that can throw its clients out: [`Broker::kick`](crate::Broker::kick).
     Kick,
+    /// A broker of its own that speaks TLS: [`Setup::tls`](crate::Setup::tls).
+    Tls,
     /// A broker of its own that can forbid single logs:
     /// [`Broker::restricted`](crate::Broker::restricted).
     Acl,
@@ -214,11 +222,14 @@ impl Need {
         match self {
             Self::Claim(_) => "the backend does not claim it",
             Self::RetentionFrames => "retention cannot be set here",
+            Self::RetentionAge => "retention by age cannot be set here",
             Self::TrimToEmpty => "a log cannot be emptied from here",
             Self::DeleteLog => "a log cannot be deleted from here",
             Self::Subscriptions => "subscriptions at the broker cannot be counted from here",
             Self::Evict => "the broker cannot be made to throw data away from here",
             Self::Proxy => "the broker is not reached over TCP",
+            Self::SeveralAddresses => "a URL has one address",
+            Self::Child => "no client process of its own can be started here",
             Self::Broker => "no broker process of its own can be started here",
             Self::Durable => "no broker whose data survive its process can be started here",
             Self::Wipe => "no broker that can be wiped can be started here",
@@ -226,6 +237,7 @@ impl Need {
             Self::Password => "no broker with a password can be started here",
             Self::Fill => "no broker that can run out of memory can be started here",
             Self::Kick => "no broker that can throw clients out can be started here",
+            Self::Tls => "no broker that speaks TLS can be started here",
             Self::Acl => "no broker that can forbid single logs can be started here",
             Self::ReadOnly => "no broker that can forbid to publish can be started here",
         }

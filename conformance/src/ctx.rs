@@ -21,6 +21,8 @@ use crate::{
 
 /// How long closing what a case opened may take.
 const CLOSE: Duration = Duration::from_secs(5);
+/// How long a broker may take to start; more than it is waited for where it is started.
+const START: Duration = Duration::from_secs(40);
 
 /// What a case works with: a namespace of its own, and everything it opens in it. Cheap to clone.
 #[derive(Clone)]
@@ -79,7 +81,7 @@ impl Ctx {
             ctx: self.clone(),
             target: self.0.target.clone(),
             params: vec![("namespace".to_owned(), self.0.namespace.to_string())],
-            via: None,
+            via: Vec::new(),
             wrap: None,
             tracked: true,
         }
@@ -88,7 +90,11 @@ impl Ctx {
     /// Starts a broker that this case owns. Nodes reach it with [`Open::at`].
     pub async fn broker(&self, setup: Setup) -> Result<Box<dyn Broker>, Failure> {
         let start = self.0.target.broker(setup);
-        Ok(self.0.limits.within("start a broker", start).await??)
+        Ok(self
+            .0
+            .limits
+            .within_time(START, "start a broker", start)
+            .await??)
     }
 
     /// The case that runs.
@@ -226,7 +232,7 @@ pub struct Open {
     ctx: Ctx,
     target: Arc<dyn Target>,
     params: Vec<(String, String)>,
-    via: Option<SocketAddr>,
+    via: Vec<SocketAddr>,
     wrap: Option<Arc<Wrap>>,
     tracked: bool,
 }
@@ -253,10 +259,29 @@ impl Open {
         self
     }
 
+    /// Makes logs keep frames for this long. The case needs
+    /// [`Need::RetentionAge`](crate::Need::RetentionAge).
+    #[must_use]
+    pub fn retention_age(mut self, age: Duration) -> Self {
+        let params = self.target.retention_age(age).unwrap_or_default();
+        for (name, value) in params {
+            self = self.set(&name, value);
+        }
+        self
+    }
+
     /// Goes by this address, where a proxy listens.
     #[must_use]
     pub fn via(mut self, addr: SocketAddr) -> Self {
-        self.via = Some(addr);
+        self.via = vec![addr];
+        self
+    }
+
+    /// Goes by any of these addresses. The case needs
+    /// [`Need::SeveralAddresses`](crate::Need::SeveralAddresses).
+    #[must_use]
+    pub fn via_any(mut self, addrs: &[SocketAddr]) -> Self {
+        self.via = addrs.to_vec();
         self
     }
 
@@ -283,9 +308,13 @@ impl Open {
 
     /// The URL with all that was set. It may hold a password.
     pub fn url(&self) -> String {
-        let url = match self.via {
-            Some(addr) => self.target.url_via(addr),
-            None => self.target.url(),
+        let url = match self.via[..] {
+            [] => self.target.url(),
+            [addr] => self.target.url_via(addr),
+            _ => {
+                let addrs: Vec<_> = self.via.iter().map(SocketAddr::to_string).collect();
+                url::with_authority(&self.target.url(), &addrs.join(","))
+            }
         };
         url::with_params(&url, &self.params)
     }

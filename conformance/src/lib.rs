@@ -32,7 +32,7 @@
 //!
 //! `case` what a case is; `cases` all of them, a file per idea; `target` and `broker` what a backend
 //! lends the suite; `ctx`, `node` and `bare` what a case works with; `runner`, `suite` and `report`
-//! how cases are run; `checker` judges recorded histories; `proxy` breaks connections.
+//! how cases are run; `child` a subscriber in another process; `checker` judges recorded histories; `proxy` breaks connections.
 
 mod bare;
 pub mod broker;
@@ -40,6 +40,8 @@ mod capture;
 mod case;
 pub mod cases;
 pub mod checker;
+#[cfg(all(unix, feature = "processes"))]
+pub mod child;
 mod ctx;
 mod failure;
 #[cfg(feature = "libtest")]
@@ -61,7 +63,7 @@ use std::{future::Future, pin::Pin};
 
 pub use self::{
     bare::{Bare, BarePublisher, frame},
-    broker::{Broker, Setup},
+    broker::{Broker, Setup, Tls},
     case::{Case, Claim, Class, Level, Need, Run},
     ctx::{Ctx, Open},
     failure::{Failure, ResultExt},

@@ -18,7 +18,8 @@ use scaleout_core::{Backend, Result};
 use tokio::time::Instant;
 
 use crate::{
-    Case, Class, Level, Target, Verdict, cases, mutants,
+    Case, Class, Level, Need, Target, Verdict, cases,
+    mutants::{self, Mutant},
     runner::{self, Settings},
     skips,
 };
@@ -32,8 +33,51 @@ pub fn mutants(
     ignored: bool,
     target: fn(&str) -> Result<Arc<dyn Target>>,
 ) -> ExitCode {
-    let trials = mutants::all()
-        .filter(|mutant| !mutant.cases(classes).is_empty())
+    // Those about several addresses are for backends whose URLs have them: see `mutants_named`.
+    let elsewhere = |mutant: &Mutant| {
+        let cases = mutant.cases(classes);
+        cases.is_empty()
+            || cases
+                .iter()
+                .all(|case| case.needs.contains(&Need::SeveralAddresses))
+    };
+    let chosen = mutants::all().filter(|mutant| !elsewhere(mutant));
+    run_mutants(chosen, classes, ignored, target)
+}
+
+/// As [`mutants`], for the mutants of these names, and cases of any class. Where the broker cannot be
+/// reached, they are listed and not run, unless `SCALEOUT_REQUIRE` says otherwise.
+pub fn mutants_named(
+    names: &'static [&'static str],
+    target: fn(&str) -> Result<Arc<dyn Target>>,
+) -> ExitCode {
+    let ignored = target("reach").and_then(|target| {
+        let backend = target.connector(&target.url())?.backend;
+        Ok(reach(&backend).is_err() && !required(backend.capabilities().name))
+    });
+    let ignored = match ignored {
+        Ok(ignored) => ignored,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let classes = &[Class::Shared, Class::Proxied, Class::Destructive];
+    let chosen = mutants::all().filter(|mutant| names.contains(&mutant.name));
+    run_mutants(chosen, classes, ignored, target)
+}
+
+fn run_mutants(
+    chosen: impl Iterator<Item = &'static Mutant>,
+    classes: &'static [Class],
+    ignored: bool,
+    target: fn(&str) -> Result<Arc<dyn Target>>,
+) -> ExitCode {
+    #[cfg(all(unix, feature = "processes"))]
+    if let Some(ended) = crate::child::main(|url| target("child")?.connector(url)) {
+        return ended;
+    }
+    let trials = chosen
         .map(|mutant| {
             let trial = Trial::test(mutant.name, move || {
                 for line in mutant.check(&target(mutant.name)?, classes)? {
@@ -94,6 +138,10 @@ impl Run {
     /// Where the broker cannot be reached, the tests are listed as ignored, and say so; unless
     /// `SCALEOUT_REQUIRE` (names with commas between them, or `all`) names the backend: then they fail.
     pub fn main(self) -> ExitCode {
+        #[cfg(all(unix, feature = "processes"))]
+        if let Some(ended) = crate::child::main(|url| self.target.connector(url)) {
+            return ended;
+        }
         let arguments = Arguments::from_args();
         let trials = match self.trials() {
             Ok(trials) => trials,

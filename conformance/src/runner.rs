@@ -57,8 +57,11 @@ pub(crate) fn excused(
             Need::Claim(claim) if claim.holds(capabilities) => true,
             Need::Claim(_) => return Some(Verdict::NotApplicable),
             Need::RetentionFrames => target.retention_frames(1).is_some(),
+            Need::RetentionAge => target.retention_age(Duration::from_secs(1)).is_some(),
             Need::TrimToEmpty | Need::DeleteLog | Need::Subscriptions | Need::Evict => admin(need),
             Need::Proxy => target.addr().is_some(),
+            Need::SeveralAddresses => target.takes_several_addresses(),
+            Need::Child => child_offered(),
             Need::Broker
             | Need::Durable
             | Need::Wipe
@@ -66,6 +69,7 @@ pub(crate) fn excused(
             | Need::Password
             | Need::Fill
             | Need::Kick
+            | Need::Tls
             | Need::Acl
             | Need::ReadOnly => target.offers_broker(need),
         };
@@ -74,6 +78,16 @@ pub(crate) fn excused(
         }
     }
     None
+}
+
+#[cfg(all(unix, feature = "processes"))]
+fn child_offered() -> bool {
+    crate::child::is_offered()
+}
+
+#[cfg(not(all(unix, feature = "processes")))]
+fn child_offered() -> bool {
+    false
 }
 
 /// Runs the case. Blocks; must not be called from a runtime's worker.

@@ -1,6 +1,6 @@
 //! [`Target`]: what a backend lends the suite.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use scaleout_core::{Connector, Error, ErrorKind, LogName, Namespace, Result};
 
@@ -30,10 +30,23 @@ pub trait Target: fmt::Debug + Send + Sync + 'static {
         url::with_authority(&self.url(), &addr.to_string())
     }
 
+    /// Whether its URLs name several addresses with commas between them, of which a node takes one
+    /// that answers.
+    fn takes_several_addresses(&self) -> bool {
+        false
+    }
+
     /// The query parameters that make a log keep this many frames and no more (approximately, if the
     /// backend says so). `None` where that cannot be set.
     fn retention_frames(&self, frames: usize) -> Option<Params> {
         let _ = frames;
+        None
+    }
+
+    /// The query parameters that make a log keep frames for this long, whole seconds, and then drop
+    /// them within some more, at least while others are appended. `None` where that cannot be set.
+    fn retention_age(&self, age: Duration) -> Option<Params> {
+        let _ = age;
         None
     }
 

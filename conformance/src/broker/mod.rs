@@ -15,6 +15,8 @@ mod server;
 #[cfg(test)]
 #[cfg(all(unix, feature = "processes"))]
 mod tests;
+#[cfg(all(unix, feature = "processes"))]
+mod tls;
 
 use std::{fmt, sync::Arc};
 
@@ -39,6 +41,8 @@ pub struct Setup {
     /// The backend is told to trust what it finds: a log goes on over a restart. Otherwise it may
     /// begin another life.
     pub durable: bool,
+    /// It speaks TLS, and nothing else to its clients.
+    pub tls: bool,
 }
 
 impl Setup {
@@ -51,7 +55,7 @@ impl Setup {
     pub fn persistent() -> Self {
         Self {
             persistent: true,
-            durable: false,
+            ..Self::default()
         }
     }
 
@@ -60,8 +64,28 @@ impl Setup {
         Self {
             persistent: true,
             durable: true,
+            ..Self::default()
         }
     }
+
+    /// A broker that takes no connection without TLS, and whose data end with its process.
+    pub fn tls() -> Self {
+        Self {
+            tls: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Wrong ways to a broker that speaks TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Without TLS.
+    pub plain: Arc<dyn Target>,
+    /// Trusting another authority than the one that signed the broker's certificate.
+    pub other_authority: Arc<dyn Target>,
+    /// By a name that the broker's certificate is not for.
+    pub other_name: Arc<dyn Target>,
 }
 
 /// A running broker that belongs to one case. Dropping it ends it and removes its data.
@@ -135,6 +159,12 @@ pub trait Broker: fmt::Debug + Send + Sync {
 
     /// The password that its URL holds, if it asks for one.
     fn password(&self) -> Option<String> {
+        None
+    }
+
+    /// The wrong ways to it, if it speaks TLS; its [`target`](Self::target) is the right one, which
+    /// checks authority and name.
+    fn tls(&self) -> Option<Tls> {
         None
     }
 

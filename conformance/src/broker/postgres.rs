@@ -14,16 +14,22 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid};
 use scaleout_core::{Error, ErrorKind, Result};
 
-use super::server::Program;
+use super::{
+    Tls,
+    server::Program,
+    tls::{Certificates, HOST, OTHER_HOST},
+};
 use crate::{BoxFuture, Target};
 
-/// Makes a target out of a URL without query.
+/// Makes a target out of a URL, which has a query if it speaks TLS.
 type MakeTarget = Arc<dyn Fn(String) -> Arc<dyn Target> + Send + Sync>;
 
 /// Where distributions put the programs, newest version last.
 const PLACES: [&str; 2] = ["/usr/lib/postgresql", "/usr/pgsql"];
 /// PostgreSQL does not run as root; where the suite does, this user runs it.
 const USER: &str = "postgres";
+/// The file that says who is let in, in the home of a server that speaks TLS.
+const LETS_IN: &str = "pg_hba.conf";
 /// How often, and for how long, the end of processes is awaited.
 const LOOK: Duration = Duration::from_millis(5);
 const LOOKS: usize = 2_000;
@@ -36,6 +42,7 @@ pub struct Postgres {
     password: String,
     persistent: bool,
     config: Vec<(String, String)>,
+    tls: Option<Arc<Certificates>>,
 }
 
 impl Postgres {
@@ -47,6 +54,7 @@ impl Postgres {
             password: "secret".to_owned(),
             persistent: true,
             config: Vec::new(),
+            tls: None,
         }
     }
 
@@ -67,6 +75,16 @@ impl Postgres {
     pub fn with_password(mut self, password: impl Into<String>) -> Self {
         self.password = password.into();
         self
+    }
+
+    /// It lets the user `app` in by TLS only.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if there is no place for certificates.
+    pub fn with_tls(mut self) -> Result<Self> {
+        self.tls = Some(Arc::new(Certificates::make()?));
+        Ok(self)
     }
 
     /// Sets one of the server's own options: `("max_connections", "20")`.
@@ -90,6 +108,13 @@ impl Postgres {
             .env("PGPASSWORD", &self.password)
             .env("PGCONNECT_TIMEOUT", "5");
         run("psql", command).await
+    }
+
+    /// The target for a host and how to speak TLS with it.
+    fn by(&self, host: &str, port: u16, tls: &str) -> Arc<dyn Target> {
+        let password = &self.password;
+        let url = format!("postgres://app:{password}@{host}:{port}/postgres?{tls}");
+        (self.make_target)(url)
     }
 
     fn url(&self, user: &str, password: &str, port: u16) -> String {
@@ -122,6 +147,16 @@ impl Program for Postgres {
         set("port", &port.to_string());
         set("listen_addresses", "127.0.0.1");
         set("unix_socket_directories", "");
+        if let Some(certificates) = &self.tls {
+            set("ssl", "on");
+            for (name, path) in [
+                ("hba_file", home.join(LETS_IN)),
+                ("ssl_cert_file", certificates.certificate()),
+                ("ssl_key_file", certificates.key()),
+            ] {
+                set(name, &path.to_string_lossy());
+            }
+        }
         for (name, value) in &self.config {
             set(name, value);
         }
@@ -130,7 +165,21 @@ impl Program for Postgres {
     }
 
     fn target(&self, port: u16) -> Arc<dyn Target> {
-        (self.make_target)(self.url("app", &self.password, port))
+        match &self.tls {
+            None => (self.make_target)(self.url("app", &self.password, port)),
+            Some(certificates) => self.by(HOST, port, &verify_full(&certificates.authority())),
+        }
+    }
+
+    fn tls(&self, port: u16) -> Option<Tls> {
+        let certificates = self.tls.as_ref()?;
+        let other_authority = verify_full(&certificates.other_authority());
+        let authority = verify_full(&certificates.authority());
+        Some(Tls {
+            plain: self.by(HOST, port, "sslmode=disable"),
+            other_authority: self.by(HOST, port, &other_authority),
+            other_name: self.by(OTHER_HOST, port, &authority),
+        })
     }
 
     fn ready(&self, port: u16) -> BoxFuture<'_, bool> {
@@ -144,6 +193,17 @@ impl Program for Postgres {
             fs::write(&secret, &self.password).map_err(put)?;
             give_away(home).map_err(put)?;
             give_away(&secret).map_err(put)?;
+            if let Some(certificates) = &self.tls {
+                let rules = "hostssl all app 127.0.0.1/32 scram-sha-256\n\
+                             host all postgres 127.0.0.1/32 scram-sha-256\n";
+                let lets_in = home.join(LETS_IN);
+                fs::write(&lets_in, rules).map_err(put)?;
+                let key = certificates.key();
+                fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).map_err(put)?;
+                for path in [&lets_in, &certificates.certificate(), &key] {
+                    give_away(path).map_err(put)?;
+                }
+            }
             let mut initdb = run_as_user(&program("initdb"));
             initdb
                 .arg("-D")
@@ -232,6 +292,11 @@ impl Program for Postgres {
             Ok((self.make_target)(self.url("reader", "secret", port)))
         })
     }
+}
+
+/// Checks the authority, which the file names, and the server's name.
+fn verify_full(authority: &Path) -> String {
+    format!("sslmode=verify-full&sslrootcert={}", authority.display())
 }
 
 /// Where a program is.

@@ -12,10 +12,14 @@ use std::{
 
 use scaleout_core::{Error, ErrorKind, Result};
 
-use super::server::{Program, free_port};
+use super::{
+    Tls,
+    server::{Program, free_port},
+    tls::{Certificates, HOST, OTHER_HOST},
+};
 use crate::{BoxFuture, Target};
 
-/// Makes a target out of a URL without query.
+/// Makes a target out of a URL, which has a query if it speaks TLS.
 type MakeTarget = Arc<dyn Fn(String) -> Arc<dyn Target> + Send + Sync>;
 
 /// Where Debian and RabbitMQ's own packages have the scripts. What they put into the path instead
@@ -36,6 +40,7 @@ pub struct RabbitMq {
     make_target: MakeTarget,
     password: String,
     persistent: bool,
+    tls: Option<(Arc<Certificates>, u16)>,
     /// Where the running node has its cookie, which whoever controls it needs.
     home: Arc<Mutex<PathBuf>>,
 }
@@ -51,6 +56,7 @@ impl RabbitMq {
             make_target: Arc::new(make_target),
             password: password.into(),
             persistent: false,
+            tls: None,
             home: Arc::default(),
         }
     }
@@ -60,6 +66,16 @@ impl RabbitMq {
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self
+    }
+
+    /// Its clients reach it by TLS.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`] if there is no port, or no place for certificates.
+    pub fn with_tls(mut self) -> Result<Self> {
+        self.tls = Some((Arc::new(Certificates::make()?), free_port()?));
+        Ok(self)
     }
 
     /// Whether there is a RabbitMQ to run.
@@ -117,6 +133,18 @@ impl RabbitMq {
         })
     }
 
+    /// The target for an address, and a file of authorities to trust.
+    fn by(&self, host: &str, port: u16, authority: Option<&Path>) -> Arc<dyn Target> {
+        let password = &self.password;
+        (self.make_target)(match authority {
+            None => format!("amqp://{USER}:{password}@{host}:{port}/"),
+            Some(path) => {
+                let path = path.display();
+                format!("amqps://{USER}:{password}@{host}:{port}/?ca_cert={path}")
+            }
+        })
+    }
+
     fn home(&self) -> PathBuf {
         self.home
             .lock()
@@ -154,8 +182,19 @@ impl Program for RabbitMq {
     }
 
     fn target(&self, port: u16) -> Arc<dyn Target> {
-        let password = &self.password;
-        (self.make_target)(format!("amqp://{USER}:{password}@127.0.0.1:{port}/"))
+        match &self.tls {
+            None => self.by("127.0.0.1", port, None),
+            Some((certificates, port)) => self.by(HOST, *port, Some(&certificates.authority())),
+        }
+    }
+
+    fn tls(&self, _: u16) -> Option<Tls> {
+        let (certificates, port) = self.tls.as_ref()?;
+        Some(Tls {
+            plain: self.by(HOST, *port, None),
+            other_authority: self.by(HOST, *port, Some(&certificates.other_authority())),
+            other_name: self.by(OTHER_HOST, *port, Some(&certificates.authority())),
+        })
     }
 
     fn read_only(&self, port: u16) -> BoxFuture<'_, Result<Arc<dyn Target>>> {
@@ -179,10 +218,22 @@ impl Program for RabbitMq {
     }
 
     fn prepare<'a>(&'a self, home: &'a Path) -> BoxFuture<'a, Result<()>> {
-        let config = format!(
+        let mut config = format!(
             "default_user = {USER}\ndefault_pass = {}\nlog.console = true\nlog.file = false\n",
             self.password
         );
+        if let Some((certificates, port)) = &self.tls {
+            let files = [
+                ("cacertfile", certificates.authority()),
+                ("certfile", certificates.certificate()),
+                ("keyfile", certificates.key()),
+            ];
+            config +=
+                &format!("listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.verify = verify_none\n");
+            for (name, path) in files {
+                config += &format!("ssl_options.{name} = {}\n", path.display());
+            }
+        }
         let written = fs::write(home.join("rabbitmq.conf"), config)
             .and_then(|()| fs::write(home.join("enabled_plugins"), "[].\n"));
         let failed =

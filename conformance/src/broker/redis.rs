@@ -5,12 +5,14 @@ use std::{fmt, path::Path, process::Command, sync::Arc};
 use scaleout_core::{LogName, Result};
 
 use super::{
+    Tls,
     resp::{Connection, Reply},
-    server::Program,
+    server::{Program, free_port},
+    tls::{Certificates, HOST, OTHER_HOST},
 };
 use crate::{BoxFuture, Target};
 
-/// Makes a target out of a URL without query.
+/// Makes a target out of a URL, which has a query if it speaks TLS.
 type MakeTarget = Arc<dyn Fn(String) -> Arc<dyn Target> + Send + Sync>;
 /// Names the keys and channels that belong to a log.
 type Names = fn(&LogName) -> Vec<String>;
@@ -23,6 +25,7 @@ pub struct Redis {
     persistent: bool,
     password: Option<String>,
     config: Vec<(String, String)>,
+    tls: Option<(Arc<Certificates>, u16)>,
 }
 
 impl Redis {
@@ -34,6 +37,7 @@ impl Redis {
             persistent: false,
             password: None,
             config: Vec::new(),
+            tls: None,
         }
     }
 
@@ -63,6 +67,17 @@ impl Redis {
         self
     }
 
+    /// Its clients reach it by TLS. The administrator's port stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](scaleout_core::ErrorKind::Unavailable) if there is no port, or no
+    /// place for certificates.
+    pub fn with_tls(mut self) -> Result<Self> {
+        self.tls = Some((Arc::new(Certificates::make()?), free_port()?));
+        Ok(self)
+    }
+
     /// Says which keys and channels belong to a log, so that access to them can be denied.
     #[must_use]
     pub fn with_names(mut self, names: Names) -> Self {
@@ -81,6 +96,19 @@ impl Redis {
 
     async fn command(&self, port: u16, command: &[&str]) -> Result<Reply> {
         self.admin(port).await?.call(command).await
+    }
+
+    /// The target for an address, and a file of authorities to trust.
+    fn by(&self, host: &str, port: u16, authority: Option<&Path>) -> Arc<dyn Target> {
+        let password = self.password.iter().map(|password| format!(":{password}@"));
+        let password: String = password.collect();
+        (self.make_target)(match authority {
+            None => format!("redis://{password}{host}:{port}/"),
+            Some(path) => {
+                let path = path.display();
+                format!("rediss://{password}{host}:{port}/?ca_cert={path}")
+            }
+        })
     }
 
     /// A user with this password and these rules, and the target for them.
@@ -123,6 +151,17 @@ impl Program for Redis {
         if let Some(password) = &self.password {
             set("requirepass", password);
         }
+        if let Some((certificates, port)) = &self.tls {
+            set("tls-port", &port.to_string());
+            set("tls-auth-clients", "no");
+            for (name, path) in [
+                ("tls-ca-cert-file", certificates.authority()),
+                ("tls-cert-file", certificates.certificate()),
+                ("tls-key-file", certificates.key()),
+            ] {
+                set(name, &path.to_string_lossy());
+            }
+        }
         for (name, value) in &self.config {
             set(name, value);
         }
@@ -132,9 +171,10 @@ impl Program for Redis {
     }
 
     fn target(&self, port: u16) -> Arc<dyn Target> {
-        let password = self.password.iter().map(|password| format!(":{password}@"));
-        let password: String = password.collect();
-        (self.make_target)(format!("redis://{password}127.0.0.1:{port}/"))
+        match &self.tls {
+            None => self.by("127.0.0.1", port, None),
+            Some((certificates, port)) => self.by(HOST, *port, Some(&certificates.authority())),
+        }
     }
 
     fn ready(&self, port: u16) -> BoxFuture<'_, bool> {
@@ -202,6 +242,15 @@ impl Program for Redis {
 
     fn password(&self) -> Option<String> {
         self.password.clone()
+    }
+
+    fn tls(&self, _: u16) -> Option<Tls> {
+        let (certificates, port) = self.tls.as_ref()?;
+        Some(Tls {
+            plain: self.by(HOST, *port, None),
+            other_authority: self.by(HOST, *port, Some(&certificates.other_authority())),
+            other_name: self.by(OTHER_HOST, *port, Some(&certificates.authority())),
+        })
     }
 
     fn restricted<'a>(

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Broker, process::Process, unsupported};
+use super::{Broker, Tls, process::Process, unsupported};
 use crate::{BoxFuture, Limits, Target};
 
 /// How long a broker may take to start, on a machine that does nothing else.
@@ -108,6 +108,12 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
 
     /// See [`Broker::password`].
     fn password(&self) -> Option<String> {
+        None
+    }
+
+    /// See [`Broker::tls`].
+    fn tls(&self, port: u16) -> Option<Tls> {
+        let _ = port;
         None
     }
 
@@ -343,6 +349,10 @@ impl<P: Program> Broker for Server<P> {
 
     fn password(&self) -> Option<String> {
         self.program.password()
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        self.program.tls(self.port)
     }
 
     fn restricted<'a>(&'a self, logs: &'a [LogName]) -> BoxFuture<'a, Result<Arc<dyn Target>>> {

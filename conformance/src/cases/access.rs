@@ -51,6 +51,14 @@ pub(super) const CASES: &[Case] = &[
     .destructive()
     .needs(&[Need::ReadOnly]),
     Case::new(
+        "K05",
+        "who is not who the URL says is not spoken to",
+        &[11, 15],
+        |ctx| Box::pin(private(ctx)),
+    )
+    .destructive()
+    .needs(&[Need::Tls]),
+    Case::new(
         "K06",
         "no error, log line, metric or debug output shows a password",
         &[15],
@@ -194,6 +202,37 @@ async fn read_only(ctx: Ctx) -> Result<(), Failure> {
     check_auth(published.err().as_ref(), "publishing")?;
     let receipts = publish_each(&admin, &topic, &numbered(5)).await?;
     check_same(&tail.take(5).await?, &receipts, &numbered(5))
+}
+
+async fn private(ctx: Ctx) -> Result<(), Failure> {
+    let broker = ctx.broker(Setup::tls()).await?;
+    let ways = broker
+        .tls()
+        .ok_or_else(|| Failure::new("the broker does not speak TLS"))?;
+    let topic = ctx.topic("t");
+    let node = ctx.open().at(broker.target()).node().await?;
+    let mut tail = node.subscribe(&topic, Start::Latest).await?;
+    let receipts = publish_each(&node, &topic, &numbered(5)).await?;
+    check_same(&tail.take(5).await?, &receipts, &numbered(5))?;
+
+    for (what, target) in [
+        ("with another authority", ways.other_authority),
+        ("by another name", ways.other_name),
+    ] {
+        let began = Instant::now();
+        let connected = ctx.open().at(target).try_node().await?;
+        check_auth(connected.err().as_ref(), what)?;
+        ensure!(
+            began.elapsed() < ctx.limits().scaled(Duration::from_secs(2)),
+            "{what}: it took its time"
+        );
+    }
+    let plain = quick(ctx.open()).at(ways.plain).try_node().await?;
+    ensure!(plain.is_err(), "a node without TLS connected");
+
+    // Who is right goes on.
+    let more = publish_each(&node, &topic, &numbered(5)).await?;
+    check_same(&tail.take(5).await?, &more, &numbered(5))
 }
 
 async fn no_password_shown(ctx: Ctx) -> Result<(), Failure> {

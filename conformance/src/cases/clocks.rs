@@ -1,9 +1,13 @@
-//! O. Clocks: the time that a publisher writes into a frame decides nothing.
+//! O. Time: what a publisher writes into a frame decides nothing, and a process may sleep.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scaleout_core::{Frame, PublisherId, Start};
 
+#[cfg(all(unix, feature = "processes"))]
+use super::{load::Load, proxied::quick};
+#[cfg(all(unix, feature = "processes"))]
+use crate::child::Child;
 use crate::{
     Case, Claim, Ctx, Failure, Need,
     bare::frame_at,
@@ -25,6 +29,14 @@ pub(super) const CASES: &[Case] = &[
         |ctx| Box::pin(impossible_times(ctx)),
     )
     .needs(&[Need::Claim(Claim::History)]),
+    Case::new(
+        "O05",
+        "a process that is stopped for ten seconds misses nothing",
+        &[1, 4, 5, 11],
+        |ctx| Box::pin(stopped(ctx)),
+    )
+    .proxied()
+    .needs(&[Need::Proxy, Need::Child, Need::Claim(Claim::History)]),
 ];
 
 fn now() -> Duration {
@@ -45,6 +57,37 @@ async fn hours_apart(ctx: Ctx) -> Result<(), Failure> {
 
 async fn impossible_times(ctx: Ctx) -> Result<(), Failure> {
     carried(&ctx, &[0, u64::MAX, 1, u64::MAX - 1]).await
+}
+
+#[cfg(all(unix, feature = "processes"))]
+async fn stopped(ctx: Ctx) -> Result<(), Failure> {
+    use rustix::process::Signal;
+
+    const STOPPED: Duration = Duration::from_secs(10);
+    let node = ctx.node().await?;
+    let mut load = Load::new(&ctx);
+    // It has lost its connection by then, for the broker as well as for itself.
+    let url = quick(ctx.open()).url();
+    let child = Child::start(ctx.limits(), &url, load.topic().as_str()).await?;
+    let process = child.process();
+    load.follow(1, child);
+    load.publish(0, &node, Duration::from_millis(2));
+    load.progress(200).await?;
+    load.recorder().fault("stop");
+    process.signal(Signal::STOP)?;
+    let stopped = tokio::time::sleep(STOPPED);
+    let (progress, ()) = tokio::join!(load.progress(500), stopped);
+    process.signal(Signal::CONT)?;
+    progress?;
+    load.progress(200).await?;
+    let plan = load.plan();
+    let plan = plan.with_publishes(900).with_entries(900).with_faults(1);
+    load.finish(&node, plan).await.map(drop)
+}
+
+#[cfg(not(all(unix, feature = "processes")))]
+async fn stopped(_: Ctx) -> Result<(), Failure> {
+    Err(Failure::new("no process can be started here"))
 }
 
 /// Frames stamped with these times, each by a publisher of its own, arrive and are read in the order

@@ -53,6 +53,13 @@ pub(super) const CASES: &[Case] = &[
         |ctx| Box::pin(another_under_the_same_counter(ctx)),
     )
     .claimed(Claim::Dedup),
+    Case::new(
+        "F16",
+        "of frames appended together, those that were stored before are not stored again",
+        &[4, 8, 9],
+        |ctx| Box::pin(some_of_many(ctx)),
+    )
+    .claimed(Claim::Dedup),
 ];
 
 /// All frames of the log, decoded.
@@ -179,6 +186,52 @@ async fn equal_messages(ctx: Ctx) -> Result<(), Failure> {
     ensure_eq!(stored(&bare, &log).await?.len(), 4, "frames stored");
     receipts.dedup();
     ensure_eq!(receipts.len(), 4, "different receipts");
+    Ok(())
+}
+
+/// What is repeated is a frame, whole: it is what a publisher sends again. Backends that store what
+/// waits in one go get known frames and new ones in it, of the same publishers.
+async fn some_of_many(ctx: Ctx) -> Result<(), Failure> {
+    const PUBLISHERS: usize = 16;
+    let bare = ctx.bare().await?;
+    for _ in 0..5 {
+        let topic = ctx.fresh_topic();
+        let log = bare.log(&topic);
+        let mut known = Vec::new();
+        let mut together = Vec::new();
+        for number in 0..PUBLISHERS {
+            let mut publisher = bare.publisher(&topic);
+            let frame = publisher.next_frame(numbered(1 + number % 3));
+            known.push(bare.append(&log, &frame).await?);
+            // Messages of the known frame, in another one: that is no repetition.
+            let overlapping = publisher.next_frame(numbered(2 + number % 3));
+            together.push((frame, overlapping));
+        }
+        let known_again = together.iter().map(|(frame, _)| bare.append(&log, frame));
+        let strangers = together.iter().map(|_| {
+            let frame = bare.publisher(&topic).next_frame(numbered(2));
+            let (bare, log) = (&bare, &log);
+            async move { bare.append(log, &frame).await }
+        });
+        let (again, new) = tokio::try_join!(
+            futures_util::future::try_join_all(known_again),
+            futures_util::future::try_join_all(strangers)
+        )?;
+        ensure_eq!(again, known, "receipts of the frames that were known");
+        for (_, overlapping) in &together {
+            let appended = bare.append(&log, overlapping).await?;
+            ensure!(
+                !known.contains(&appended) && !new.contains(&appended),
+                "{appended:?} is the receipt of another frame"
+            );
+        }
+        let frames = stored(&bare, &log).await?;
+        ensure_eq!(frames.len(), 3 * PUBLISHERS, "frames stored");
+        let whole = frames.iter().filter(|frame| frame.counter() == 2);
+        let sizes: usize = whole.map(|frame| frame.messages().len()).sum();
+        let wanted: usize = (0..PUBLISHERS).map(|number| 2 + number % 3).sum();
+        ensure_eq!(sizes, wanted, "messages of frames that hold known messages");
+    }
     Ok(())
 }
 

@@ -13,6 +13,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+#[cfg(all(unix, feature = "processes"))]
+use crate::child::Child;
 use crate::{
     Ctx, Failure, Node, Tail,
     checker::{Observer, Plan, Publisher, Recorder, Totals},
@@ -98,6 +100,40 @@ impl Load {
         );
         self.subscribing.spawn(observing);
         Ok(())
+    }
+
+    /// Follows the subscription of another process, `number` in the record.
+    #[cfg(all(unix, feature = "processes"))]
+    pub(super) fn follow(&mut self, number: usize, mut child: Child) {
+        let began = child.began();
+        let topic = self.topic.clone();
+        let observer = self
+            .recorder
+            .observer(number, topic, &Start::Latest, Some(began));
+        let (ctx, mut end) = (self.ctx.clone(), self.end.subscribe());
+        self.subscribing.spawn(async move {
+            let mut at = began;
+            loop {
+                let known = *end.borrow_and_update();
+                if known.is_some_and(|end| at.epoch == end.epoch && at.sequence >= end.sequence) {
+                    observer.drained();
+                    return Ok(());
+                }
+                let observation = if known.is_some() {
+                    let what = "what the other process gets";
+                    ctx.limits()
+                        .within_time(RECOVERY, what, child.next())
+                        .await??
+                } else {
+                    tokio::select! {
+                        observation = child.next() => observation?,
+                        _ = end.changed() => continue,
+                    }
+                };
+                at = observation.end().unwrap_or(at);
+                observer.observed(observation);
+            }
+        });
     }
 
     /// Waits until this many more messages have been acknowledged.

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     Case, Claim, Ctx, Failure, Need,
     failure::{ensure, ensure_eq},
+    proxy::Proxy,
 };
 
 const NEEDS: &[Need] = &[Need::Proxy, Need::Claim(Claim::History)];
@@ -54,6 +55,18 @@ pub(super) const CASES: &[Case] = &[
     )
     .proxied()
     .needs(NEEDS),
+    Case::new(
+        "I12",
+        "of several addresses a node finds the one that answers, again and again",
+        &[4, 5, 11],
+        |ctx| Box::pin(another_address(ctx)),
+    )
+    .proxied()
+    .needs(&[
+        Need::Proxy,
+        Need::Claim(Claim::History),
+        Need::SeveralAddresses,
+    ]),
     Case::new(
         "I14",
         "after reconnecting each log is subscribed to once",
@@ -287,6 +300,35 @@ async fn connect_without_broker(ctx: Ctx) -> Result<(), Failure> {
     let (tail, receipts, ()) = tokio::try_join!(subscribing, publishing, healing)?;
     let mut tail = tail;
     check_same(&tail.take(1).await?, &receipts, &payloads)
+}
+
+async fn another_address(ctx: Ctx) -> Result<(), Failure> {
+    let topic = ctx.topic("t");
+    let direct = ctx.node().await?;
+    let proxies = [proxied::proxy(&ctx).await?, proxied::proxy(&ctx).await?];
+    let addrs = proxies.each_ref().map(Proxy::addr);
+    let node = quick(ctx.open()).via_any(&addrs).node().await?;
+    let mut tail = node.subscribe(&topic, Start::Latest).await?;
+    // A node begins where it likes, but it cannot be where it is refused.
+    for round in 0..4 {
+        let (refused, open) = (&proxies[round % 2], &proxies[(round + 1) % 2]);
+        open.heal();
+        refused.refuse_new();
+        refused.reset();
+        let missed = publish_each(&direct, &topic, &numbered(5)).await?;
+        check_same(&tail.take(5).await?, &missed, &numbered(5))?;
+        let back = |h: &scaleout_core::Health| h.state == State::Connected;
+        until(&ctx, node.plane(), "the connection to be regained", back).await?;
+        let own = publish_each(&node, &topic, &numbered(5)).await?;
+        check_same(&tail.take(5).await?, &own, &numbered(5))?;
+        ensure_eq!(
+            refused.connections(),
+            0,
+            "connections by the address that refuses"
+        );
+        ensure!(open.connections() > 0, "no connection by the other address");
+    }
+    Ok(())
 }
 
 async fn subscribed_once(ctx: Ctx) -> Result<(), Failure> {

@@ -1,6 +1,9 @@
 //! P. Retention: what is trimmed moves the floor and nothing else.
 
+use std::time::Duration;
+
 use scaleout_core::{Event, Start};
+use tokio::time::{Instant, sleep};
 
 use super::common::{
     check_accounted, check_follow, check_same, numbered, publish_each, publish_until_trimmed,
@@ -21,6 +24,14 @@ pub(super) const CASES: &[Case] = &[
     )
     .claimed(Claim::Trim)
     .needs(TRIM),
+    Case::new(
+        "P02",
+        "what is too old goes, and the gap is exact; the head stays",
+        &[2, 5, 6],
+        |ctx| Box::pin(too_old(ctx)),
+    )
+    .claimed(Claim::TrimAge)
+    .needs(&[Need::Claim(Claim::History), Need::RetentionAge]),
     Case::new(
         "P03",
         "a log trimmed to nothing keeps its head and epoch",
@@ -97,6 +108,49 @@ async fn moves_the_floor(ctx: Ctx) -> Result<(), Failure> {
     ensure!(
         before.floor > first.sequence(),
         "the first message is still there"
+    );
+    Ok(())
+}
+
+async fn too_old(ctx: Ctx) -> Result<(), Failure> {
+    const AGE: Duration = Duration::from_secs(2);
+    /// Beside the age: a broker may trim as rarely as it likes, but not never.
+    const TRIM: Duration = Duration::from_secs(40);
+    /// So that a broker that drops frames by the heap has heaps to drop.
+    const PAUSE: Duration = Duration::from_millis(50);
+    let topic = ctx.topic("t");
+    let node = ctx.open().retention_age(AGE).node().await?;
+    let old = publish_each(&node, &topic, &numbered(5)).await?;
+    let (first, last) = (old[0].cursor().clone(), old[4].sequence());
+
+    let deadline = Instant::now() + ctx.limits().scaled(TRIM);
+    let mut newest = old[4].clone();
+    loop {
+        let asked = Instant::now();
+        let head = node.head(&topic).await?;
+        ensure_eq!(head.cursor.position(), newest.cursor().position(), "head");
+        if head.floor > last {
+            break;
+        }
+        ensure!(asked < deadline, "not trimmed within {AGE:?} and {TRIM:?}");
+        sleep(PAUSE).await;
+        let next = node.publish(&topic, "young").await?;
+        check_follow(&ctx, [newest.sequence(), next.sequence()])?;
+        ensure_eq!(next.epoch(), newest.epoch(), "epoch");
+        newest = next;
+    }
+
+    // Who comes back with an old place is told what is gone, and gets the rest.
+    let fresh = ctx.open().retention_age(AGE).node().await?;
+    let mut tail = fresh.subscribe(&topic, Start::After(first.clone())).await?;
+    let fence = node.fence(&topic).await?;
+    let events = tail.events_until(fence).await?;
+    let first = first.position().sequence;
+    let gaps = check_accounted(&ctx, &events, first, fence.position().sequence)?;
+    let gone = matches!(gaps[..], [(from, to)] if from == first.next() && to >= last);
+    ensure!(
+        gone,
+        "of the messages up to {last}, these are gone: {gaps:?}"
     );
     Ok(())
 }

@@ -120,6 +120,18 @@ impl Observation {
             _ => panic!("the checker does not know {event:?}"),
         }
     }
+
+    /// Where a subscription stands after it, if it moves one.
+    pub fn end(&self) -> Option<Position> {
+        match *self {
+            Self::Entry(position, _) => Some(position),
+            Self::Gap(epoch, _, last) | Self::Unreadable(epoch, _, last) => {
+                Some(Position::new(epoch, last))
+            }
+            Self::EpochChanged(epoch) => Some(Position::new(epoch, Sequence::ZERO)),
+            Self::AheadOfHead(_) | Self::Closed => None,
+        }
+    }
 }
 
 /// One read of a log's head.

@@ -262,7 +262,11 @@ pub struct Observer {
 impl Observer {
     /// It yielded an event.
     pub fn saw(&self, event: &Event) {
-        let observation = Observation::of(event);
+        self.observed(Observation::of(event));
+    }
+
+    /// It yielded this.
+    pub fn observed(&self, observation: Observation) {
         self.shared.lock().history.subscribers[self.index]
             .observations
             .push(observation);

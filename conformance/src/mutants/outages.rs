@@ -74,7 +74,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "hopeful",
         "takes a refusal for an outage that will pass",
-        &["K01", "K02", "K03", "K04"],
+        &["K01", "K02", "K03", "K04", "K05"],
         |target| hooked(target, Hopeful),
     ),
 ];

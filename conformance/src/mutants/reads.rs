@@ -81,7 +81,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "floor-too-low",
         "still counts a message as stored that was trimmed",
-        &["E08", "P03", "P06"],
+        &["E08", "P02", "P03", "P06"],
         |target| hooked(target, Reads::LowFloor),
     ),
     Mutant::new(

@@ -24,7 +24,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "drop-nth",
         "acknowledges every fifth frame without storing it",
-        &["A02", "A09", "D04", "D11", "G14", "H04", "H08"],
+        &["A02", "A09", "D04", "D11", "G14", "H04", "H08", "O05"],
         |target| hooked(target, DropNth(AtomicUsize::new(0))),
     ),
     Mutant::new(
@@ -96,7 +96,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant::new(
         "no-dedup",
         "claims to know repetitions, and stores them",
-        &["F10", "F11", "F12", "F14", "F15", "F19"],
+        &["F10", "F11", "F12", "F14", "F15", "F16", "F19"],
         |target| hooked(target, Dedup::Never),
     ),
     Mutant::new(

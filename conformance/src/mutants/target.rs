@@ -1,10 +1,10 @@
 //! [`MutantTarget`]: stands around a target and changes its backends or nodes.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use scaleout_core::{AnyBackend, Connector, LogName, Result};
 
-use crate::{Admin, BoxFuture, Broker, Layer, Need, Params, Setup, Target};
+use crate::{Admin, BoxFuture, Broker, Layer, Need, Params, Setup, Target, Tls};
 
 /// Changes a backend. All backends that one [`MutantTarget`] opens go through the same one, so it may
 /// hold what they share.
@@ -16,6 +16,7 @@ pub struct MutantTarget {
     mutate: Option<Mutate>,
     layer: Option<Arc<dyn Layer>>,
     connect: Option<Connect>,
+    gullible: bool,
 }
 
 /// Reads a URL in place of the target.
@@ -32,6 +33,7 @@ impl MutantTarget {
             mutate: Some(Arc::new(mutate)),
             layer: None,
             connect: None,
+            gullible: false,
         }
     }
 
@@ -42,6 +44,7 @@ impl MutantTarget {
             mutate: None,
             layer: None,
             connect: None,
+            gullible: false,
         }
         .with_layer(layer)
     }
@@ -51,6 +54,14 @@ impl MutantTarget {
     pub fn with_layer(mut self, layer: impl Layer + 'static) -> Self {
         self.layer = Some(Arc::new(layer));
         self
+    }
+
+    /// Trusts brokers whoever they are.
+    pub fn gullible(inner: Arc<dyn Target>) -> Self {
+        Self {
+            gullible: true,
+            ..Self::connector(inner, |target, url| target.connector(url))
+        }
     }
 
     /// Reads URLs otherwise.
@@ -63,6 +74,7 @@ impl MutantTarget {
             mutate: None,
             layer: None,
             connect: Some(connect),
+            gullible: false,
         }
     }
 }
@@ -99,8 +111,16 @@ impl Target for MutantTarget {
         self.inner.url_via(addr)
     }
 
+    fn takes_several_addresses(&self) -> bool {
+        self.inner.takes_several_addresses()
+    }
+
     fn retention_frames(&self, frames: usize) -> Option<Params> {
         self.inner.retention_frames(frames)
+    }
+
+    fn retention_age(&self, age: Duration) -> Option<Params> {
+        self.inner.retention_age(age)
     }
 
     fn admin(&self) -> Option<&dyn Admin> {
@@ -118,6 +138,7 @@ impl Target for MutantTarget {
                 mutate: self.mutate.clone(),
                 layer: self.layer.clone(),
                 connect: self.connect,
+                gullible: self.gullible,
             };
             Ok(Box::new(broker) as Box<dyn Broker>)
         })
@@ -134,6 +155,7 @@ struct MutantBroker {
     mutate: Option<Mutate>,
     layer: Option<Arc<dyn Layer>>,
     connect: Option<Connect>,
+    gullible: bool,
 }
 
 impl fmt::Debug for MutantBroker {
@@ -151,6 +173,7 @@ impl MutantBroker {
             mutate: self.mutate.clone(),
             layer: self.layer.clone(),
             connect: self.connect,
+            gullible: self.gullible,
         })
     }
 }
@@ -210,6 +233,22 @@ impl Broker for MutantBroker {
 
     fn password(&self) -> Option<String> {
         self.inner.password()
+    }
+
+    fn tls(&self) -> Option<Tls> {
+        let tls = self.inner.tls()?;
+        if self.gullible {
+            return Some(Tls {
+                other_authority: self.target(),
+                other_name: self.target(),
+                ..tls
+            });
+        }
+        Some(Tls {
+            plain: self.changed(tls.plain),
+            other_authority: self.changed(tls.other_authority),
+            other_name: self.changed(tls.other_name),
+        })
     }
 
     fn restricted<'a>(&'a self, logs: &'a [LogName]) -> BoxFuture<'a, Result<Arc<dyn Target>>> {

@@ -1,6 +1,6 @@
 //! The memory broker as the conformance suite sees it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use scaleout_conformance::{Admin, BoxFuture, Broker, Need, Params, Setup, Target};
 use scaleout_core::{Connector, Epoch, LogName, Result};
@@ -34,6 +34,13 @@ impl Target for MemoryTarget {
 
     fn retention_frames(&self, frames: usize) -> Option<Params> {
         Some(vec![("retention_frames".to_owned(), frames.to_string())])
+    }
+
+    fn retention_age(&self, age: Duration) -> Option<Params> {
+        Some(vec![(
+            "retention_age".to_owned(),
+            format!("{}s", age.as_secs()),
+        )])
     }
 
     fn admin(&self) -> Option<&dyn Admin> {

@@ -2,7 +2,7 @@
 
 mod ear;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use scaleout_conformance::{
     Admin, BoxFuture, Broker, Need, Params, Setup, Target,
@@ -53,7 +53,8 @@ impl PostgresTarget {
     pub(crate) fn server(setup: Setup) -> Postgres {
         let target = move |url: String| {
             let after = if setup.durable { "restart" } else { "nothing" };
-            let url = format!("{url}?continue_after={after}");
+            let query = if url.contains('?') { '&' } else { '?' };
+            let url = format!("{url}{query}continue_after={after}");
             Arc::new(Self::new(url)) as Arc<dyn Target>
         };
         Postgres::new(target)
@@ -102,8 +103,19 @@ impl Target for PostgresTarget {
         Some(self.addr.clone())
     }
 
+    fn takes_several_addresses(&self) -> bool {
+        true
+    }
+
     fn retention_frames(&self, frames: usize) -> Option<Params> {
         Some(vec![("retention_frames".to_owned(), frames.to_string())])
+    }
+
+    fn retention_age(&self, age: Duration) -> Option<Params> {
+        Some(vec![(
+            "retention_age".to_owned(),
+            format!("{}s", age.as_secs()),
+        )])
     }
 
     fn admin(&self) -> Option<&dyn Admin> {
@@ -117,7 +129,13 @@ impl Target for PostgresTarget {
 
     fn broker(&self, setup: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
         Box::pin(async move {
-            let server = Server::start(Self::server(setup)).await?;
+            let server = Self::server(setup);
+            let server = if setup.tls {
+                server.with_tls()?
+            } else {
+                server
+            };
+            let server = Server::start(server).await?;
             Ok(Box::new(server) as Box<dyn Broker>)
         })
     }

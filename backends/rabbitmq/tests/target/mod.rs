@@ -1,6 +1,6 @@
 //! A RabbitMQ broker as the conformance suite sees it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use lapin::{Connection, ConnectionProperties, options::QueueDeleteOptions};
 use scaleout_conformance::{
@@ -78,12 +78,24 @@ impl Target for RabbitMqTarget {
         Some(self.addr.clone())
     }
 
+    fn takes_several_addresses(&self) -> bool {
+        true
+    }
+
     /// RabbitMQ drops whole segments, and keeps one at least. A small frame takes some 300 bytes of it.
     fn retention_frames(&self, frames: usize) -> Option<Params> {
         let segment = frames * 400;
         Some(vec![
             ("segment_bytes".to_owned(), segment.to_string()),
             ("retention_bytes".to_owned(), (2 * segment).to_string()),
+        ])
+    }
+
+    /// It looks at the age when a segment is full: some ten small frames here.
+    fn retention_age(&self, age: Duration) -> Option<Params> {
+        Some(vec![
+            ("retention_age".to_owned(), format!("{}s", age.as_secs())),
+            ("segment_bytes".to_owned(), "4000".to_owned()),
         ])
     }
 
@@ -97,7 +109,13 @@ impl Target for RabbitMqTarget {
 
     fn broker(&self, setup: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
         Box::pin(async move {
-            let server = Server::start(Self::server(setup)).await?;
+            let server = Self::server(setup);
+            let server = if setup.tls {
+                server.with_tls()?
+            } else {
+                server
+            };
+            let server = Server::start(server).await?;
             Ok(Box::new(server) as Box<dyn Broker>)
         })
     }

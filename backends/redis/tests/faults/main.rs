@@ -1,26 +1,22 @@
 //! A Redis that dies, and a subscriber that stands still, under as much load as the machine gives:
 //! every message is accounted for.
 //!
-//! The program runs itself as the subscriber whose process is stopped: see `subscriber`.
+//! The program runs itself as the subscriber whose process is stopped.
 
 mod killed;
 mod load;
 mod stopped;
-mod subscriber;
 #[path = "../target/mod.rs"]
 mod target;
 
 use std::{future::Future, process::ExitCode};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use scaleout_conformance::{broker::Redis, libtest};
+use scaleout_conformance::{broker::Redis, child, libtest};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, url, topic] = &arguments[..]
-        && mode == subscriber::MODE
-    {
-        return subscriber::run(url, topic);
+    if let Some(ended) = child::main(scaleout_redis::connector) {
+        return ended;
     }
     let missing = !Redis::is_installed() && !libtest::required("redis");
     if missing {

@@ -3,25 +3,27 @@
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use scaleout_conformance::{
-    Broker, Setup,
+    Broker, Limits, Setup,
     broker::{Redis, Server},
     checker::{self, Observation, Plan, SubscriberStart},
+    child::Child,
     proxy::Proxy,
 };
-use scaleout_core::{Backplane, Position, Sequence, State};
+use scaleout_core::{Backplane, Position, State};
 use tokio::time::timeout;
 
 use crate::{
     load::{Load, reached},
-    subscriber::Subscriber,
     target::RedisTarget,
     trial,
 };
 
 /// How long the subscriber's process is stopped.
 const STOPPED: Duration = Duration::from_secs(3);
+/// A guard against hanging.
+const GUARD: Duration = Duration::from_secs(60);
 /// So little that Redis throws a subscriber out long before that.
 const LIMIT: &str = "pubsub 256kb 128kb 1";
 
@@ -53,26 +55,25 @@ async fn stopped(short: bool) -> Result<(), Failed> {
     let url = format!("{}{}", server.target().url(), options(short));
     let mut load = Load::new();
     let node = Backplane::connect(scaleout_redis::connector(&url)?).await?;
-    let subscriber = tokio::task::block_in_place(|| Subscriber::start(&url, load.topic.as_str()))?;
+    let mut child = Child::start(Limits::from_env(), &url, load.topic.as_str()).await?;
     load.publish(0, &node, 64);
     load.progress(2_000).await?;
 
     let clients = subscribers(&server).await?;
     assert_eq!(clients.len(), 1, "one process subscribes: {clients:?}");
-    let pid = Pid::from_raw(i32::try_from(subscriber.pid())?).ok_or("no process")?;
     load.recorder.fault("stop");
-    kill_process(pid, Signal::STOP)?;
+    child.process().signal(Signal::STOP)?;
     tokio::time::sleep(STOPPED).await;
     let thrown_out = subscribers(&server).await?.is_empty();
-    kill_process(pid, Signal::CONT)?;
+    child.process().signal(Signal::CONT)?;
     if !thrown_out {
         return Err("Redis did not throw the stopped subscriber out".into());
     }
     load.progress(2_000).await?;
 
     let end = load.end(&node).await?;
-    let began = subscriber.began;
-    let observations = tokio::task::block_in_place(|| collect(&subscriber, end))?;
+    let began = child.began();
+    let observations = timeout(GUARD, collect(&mut child, end)).await??;
     let topic = load.topic.clone();
     let mut history = load.finish(&node, end).await?;
     history.subscribers.push(checker::Subscriber {
@@ -110,17 +111,12 @@ async fn subscribers(server: &Server<Redis>) -> Result<Vec<String>, Failed> {
         .collect())
 }
 
-fn collect(subscriber: &Subscriber, end: Position) -> Result<Vec<Observation>, Failed> {
+async fn collect(child: &mut Child, end: Position) -> Result<Vec<Observation>, Failed> {
     let mut observations = Vec::new();
-    let mut at = subscriber.began;
+    let mut at = child.began();
     while !reached(at, Some(end)) {
-        let observation = subscriber.next()?;
-        at = match observation {
-            Observation::Entry(position, _) => position,
-            Observation::Gap(epoch, _, last) => Position::new(epoch, last),
-            Observation::EpochChanged(epoch) => Position::new(epoch, Sequence::ZERO),
-            _ => at,
-        };
+        let observation = child.next().await?;
+        at = observation.end().unwrap_or(at);
         observations.push(observation);
     }
     Ok(observations)

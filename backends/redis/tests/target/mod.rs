@@ -40,7 +40,11 @@ impl RedisTarget {
     /// How to run a server of one's own.
     pub(crate) fn server(setup: Setup) -> Redis {
         let url = move |url: String| {
-            let query = if setup.durable { "?durable=true" } else { "" };
+            let query = match (setup.durable, url.contains('?')) {
+                (false, _) => "",
+                (true, false) => "?durable=true",
+                (true, true) => "&durable=true",
+            };
             Arc::new(Self::new(format!("{url}{query}"))) as Arc<dyn Target>
         };
         Redis::new(url)
@@ -95,7 +99,13 @@ impl Target for RedisTarget {
 
     fn broker(&self, setup: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
         Box::pin(async move {
-            let server = Server::start(Self::server(setup)).await?;
+            let server = Self::server(setup);
+            let server = if setup.tls {
+                server.with_tls()?
+            } else {
+                server
+            };
+            let server = Server::start(server).await?;
             Ok(Box::new(server) as Box<dyn Broker>)
         })
     }
