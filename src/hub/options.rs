@@ -53,8 +53,9 @@ pub struct HubOptions {
     pub slow_consumer_buffer_size: usize,
     /// What happens to a slow consumer. Default: its connection is dropped.
     pub slow_consumer: SlowConsumer,
-    /// How long a single write to a client may take before its connection is dropped.
-    /// Default: 10 s.
+    /// How long a client may take nothing of what waits for it before its connection is dropped. The
+    /// check for server-sent events is made every second; a client that polls is gone after
+    /// [`disconnect_timeout`](Self::disconnect_timeout) if it does not come back. Default: 10 s.
     pub transport_send_timeout: Duration,
     /// How long to wait for a client's answer to a WebSocket close. Default: 5 s.
     pub web_sockets_close_timeout: Duration,

@@ -22,6 +22,7 @@ mod limits;
 mod malformed;
 mod polling;
 mod shutdown;
+mod slow;
 mod stateful;
 mod streaming;
 mod test_client;

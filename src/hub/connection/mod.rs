@@ -180,13 +180,16 @@ impl Connection {
             Pushed::Dropped(count) => {
                 metrics::counter!("scaleout_hub_dropped_messages_total").increment(count as u64);
             }
-            Pushed::TooSlow => {
-                metrics::counter!("scaleout_hub_slow_clients_total").increment(1);
-                tracing::warn!(connection = %self.id, "a client reads too slowly; its connection is dropped");
-                self.end(DisconnectReason::TooSlow);
-                self.outbound.abort();
-            }
+            Pushed::TooSlow => self.drop_slow(),
         }
+    }
+
+    /// Drops a connection whose client reads too slowly.
+    fn drop_slow(&self) {
+        metrics::counter!("scaleout_hub_slow_clients_total").increment(1);
+        tracing::warn!(connection = %self.id, "a client reads too slowly; its connection is dropped");
+        self.end(DisconnectReason::TooSlow);
+        self.outbound.abort();
     }
 
     /// Waits until little enough is queued. Cancel-safe.

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use super::{
@@ -68,11 +67,21 @@ impl Connections {
         *connection.phase() = Phase::Disposed;
     }
 
-    /// Ends the connections that have been without a transport for too long, and forgets them.
-    pub(crate) fn sweep(&self, patience: Duration) {
+    /// Ends the connections that have been without a transport for too long, and forgets them; and
+    /// those whose clients have not read for too long, where the transport cannot tell.
+    pub(crate) fn sweep(&self, options: &HubOptions) {
         self.table().retain(|_, connection| {
             let mut phase = connection.phase();
-            if !phase.is_idle_for(patience) {
+            if !phase.is_idle_for(options.disconnect_timeout) {
+                let is_stalled = || {
+                    let outbound = connection.outbound();
+                    outbound.is_stalled_for(options.transport_send_timeout)
+                };
+                // The HTTP server asks for more of a response only when it has room for it. A
+                // WebSocket times each of its writes, and a poll takes all that waits.
+                if phase.transport() == Some(Transport::ServerSentEvents) && is_stalled() {
+                    connection.drop_slow();
+                }
                 return true;
             }
             *phase = Phase::Disposed;
@@ -115,6 +124,8 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::http::{HeaderMap, Uri};
 
     use super::*;
@@ -169,12 +180,12 @@ mod tests {
         let connections = Connections::default();
         let (idle, used) = (create(&connections), create(&connections));
         used.attach(Transport::WebSockets, request()).unwrap();
-        let patience = Duration::from_secs(15);
-        tokio::time::advance(patience).await;
-        connections.sweep(patience);
+        let options = HubOptions::new();
+        tokio::time::advance(options.disconnect_timeout).await;
+        connections.sweep(&options);
         assert!(connections.find(idle.token()).is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
-        connections.sweep(patience);
+        connections.sweep(&options);
         assert!(connections.find(idle.token()).is_none());
         assert!(connections.find(used.token()).is_some());
     }

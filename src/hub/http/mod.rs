@@ -101,7 +101,7 @@ impl Endpoint {
         let sweeping = async {
             loop {
                 tick.tick().await;
-                self.connections.sweep(self.options.disconnect_timeout);
+                self.connections.sweep(&self.options);
             }
         };
         tokio::select! {

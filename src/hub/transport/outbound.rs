@@ -3,10 +3,11 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::retained::Retained;
@@ -60,6 +61,8 @@ pub(crate) enum Kind {
 struct State {
     queue: VecDeque<(Bytes, Kind)>,
     bytes: usize,
+    /// Since when nothing was taken of what waits; `None` if nothing waits.
+    waiting_since: Option<Instant>,
     phase: Phase,
     retained: Option<Box<Retained>>,
 }
@@ -128,6 +131,7 @@ impl Outbound {
         }
         state.bytes += message.len();
         state.queue.push_back((message, kind));
+        state.waiting_since.get_or_insert_with(Instant::now);
         drop(state);
         self.changed.notify_one();
         match dropped {
@@ -225,6 +229,7 @@ impl Outbound {
         state.phase = Phase::Aborted;
         state.queue = VecDeque::new();
         state.bytes = 0;
+        state.waiting_since = None;
         state.retained = None;
         drop(state);
         self.aborted.cancel();
@@ -235,6 +240,13 @@ impl Outbound {
     /// end. Cancel-safe.
     pub(crate) async fn aborted(&self) {
         self.aborted.cancelled().await;
+    }
+
+    /// Whether something waits of which no transport has taken anything for longer than that.
+    pub(crate) fn is_stalled_for(&self, patience: Duration) -> bool {
+        self.state()
+            .waiting_since
+            .is_some_and(|since| since.elapsed() > patience)
     }
 
     /// What to do next. For the one transport that the connection has at a time. Cancel-safe.
@@ -275,9 +287,12 @@ impl Outbound {
             unit.into()
         };
         state.bytes -= size;
+        state.waiting_since = None;
         if state.queue.is_empty() {
             // An idle connection holds on to no memory.
             state.queue = VecDeque::new();
+        } else {
+            state.waiting_since = Some(Instant::now());
         }
         drop(state);
         self.drained.notify_waiters();
@@ -374,6 +389,28 @@ mod tests {
         assert!(room.as_mut().now_or_never().is_none());
         outbound.next().await;
         room.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_is_stalled_while_nothing_of_it_is_taken() {
+        let patience = Duration::from_secs(10);
+        let later = || tokio::time::advance(patience * 2);
+        let outbound = outbound(10, 1 << 20);
+        later().await;
+        assert!(!outbound.is_stalled_for(patience), "nothing waits");
+        for _ in 0..2 {
+            outbound.push(vec![0; BATCH].into(), Kind::Event);
+        }
+        assert!(!outbound.is_stalled_for(patience));
+        later().await;
+        assert!(outbound.is_stalled_for(patience));
+        outbound.next().await;
+        assert!(!outbound.is_stalled_for(patience), "one was just taken");
+        later().await;
+        assert!(outbound.is_stalled_for(patience));
+        outbound.next().await;
+        later().await;
+        assert!(!outbound.is_stalled_for(patience), "nothing waits any more");
     }
 
     #[tokio::test]
