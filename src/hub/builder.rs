@@ -8,7 +8,7 @@ use super::{
     error,
     hub::{Hub, Policy, Registered, Shared},
     lifecycle::Lifecycle,
-    lifetime::Lifetime,
+    lifetime::{Lifetime, Lost, OnLost},
     method::{Endpoint, Method, StreamMethod, endpoint, stream_endpoint},
     options::HubOptions,
 };
@@ -26,6 +26,7 @@ pub struct HubBuilder<H> {
     authenticate: Option<Authenticate>,
     on_connected: Option<Arc<dyn Endpoint>>,
     on_disconnected: Option<Arc<dyn Endpoint>>,
+    on_lost: Option<OnLost>,
 }
 
 impl<H: Send + Sync + 'static> HubBuilder<H> {
@@ -40,6 +41,7 @@ impl<H: Send + Sync + 'static> HubBuilder<H> {
             authenticate: None,
             on_connected: None,
             on_disconnected: None,
+            on_lost: None,
         }
     }
 
@@ -145,6 +147,29 @@ impl<H: Send + Sync + 'static> HubBuilder<H> {
         self
     }
 
+    /// Runs `handler` when the broker says that messages are lost which clients of this node, while they
+    /// are connected, should have got: its history was trimmed before this node could read it, or it was
+    /// wiped. Without a handler this is only logged and counted.
+    ///
+    /// The handler runs in the place of what is lost, before anything newer is delivered, so it must not
+    /// block. [`Lost::tell`] tells the clients, who can then reload or come back to a group by
+    /// [`Context::resume`](super::Context::resume):
+    ///
+    /// ```
+    /// # use scaleout::hub::{Hub, Lost};
+    /// # struct Chat;
+    /// let hub = Hub::builder(Chat).on_lost(|_: &Chat, lost: &Lost| {
+    ///     if let Err(error) = lost.tell("Missed", (lost.group(),)) {
+    ///         eprintln!("clients do not know that they have missed something: {error}");
+    ///     }
+    /// });
+    /// ```
+    pub fn on_lost(mut self, handler: impl Fn(&H, &Lost) + Send + Sync + 'static) -> Self {
+        let hub = self.hub.clone();
+        self.on_lost = Some(Arc::new(move |lost| handler(&hub, lost)));
+        self
+    }
+
     /// Starts the hub on this node of the backplane. When this returns, whatever another node sends
     /// from now on arrives here.
     ///
@@ -183,7 +208,14 @@ impl<H: Send + Sync + 'static> HubBuilder<H> {
                 None => policy,
             });
         }
-        let lifetime = Lifetime::start(backplane, &self.name, self.options.clone(), true).await?;
+        let lifetime = Lifetime::start(
+            backplane,
+            &self.name,
+            self.options.clone(),
+            true,
+            self.on_lost,
+        )
+        .await?;
         let shared = Shared {
             name: self.name,
             options: self.options,

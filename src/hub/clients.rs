@@ -224,7 +224,8 @@ impl Client {
     ///
     /// # Cancellation
     ///
-    /// If the future is dropped, the client may still answer, and nobody hears it.
+    /// If the future is dropped, the client may still answer, and nobody hears it. It is not told: the
+    /// protocol has no message for that.
     pub async fn invoke<R: DeserializeOwned>(
         &self,
         method: impl AsRef<str>,

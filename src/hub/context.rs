@@ -251,7 +251,7 @@ impl HubContext {
         options: HubOptions,
     ) -> Result<Self> {
         options.validate()?;
-        let lifetime = Lifetime::start(backplane, name, options, false).await?;
+        let lifetime = Lifetime::start(backplane, name, options, false, None).await?;
         let line = Arc::new(Line(lifetime.clone()));
         Ok(Self::new(lifetime, Some(line)))
     }

@@ -79,7 +79,7 @@ pub use self::{
     http::ignore_case,
     hub::Hub,
     id::ConnectionId,
-    lifetime::{Member, Resumed},
+    lifetime::{Lost, LostReason, Member, Resumed},
     method::{Argument, Method, Reply, StreamMethod, StreamReply, Upload},
     options::{HubOptions, SlowConsumer, WhenBrokerDown},
     protocol::{Binary, Protocol, Timestamp},

@@ -1,5 +1,7 @@
 //! Calls of hub methods, and how they fail.
 
+use std::time::Duration;
+
 use scaleout::hub::HubOptions;
 use serde_json::{Value, json};
 
@@ -237,4 +239,34 @@ async fn a_thousand_calls_in_one_unit_are_answered_in_order() {
             (&json!(n.to_string()), &json!(n))
         );
     }
+}
+
+/// The protocol has no message that takes a question back: a client of the .NET server is not told either,
+/// and official clients hold a cancellation by the server for a mistake.
+#[tokio::test]
+async fn a_client_is_not_told_that_nobody_waits_for_its_answer_any_more() {
+    let options = HubOptions::new().with_client_result_timeout(Duration::from_millis(50));
+    let node = Node::with(options).await;
+    let mut client = node.client().await;
+    let id = client.call("Id", json!([])).await["result"].take();
+    client.invoke("ask", "Ask", json!([id, "now?"])).await;
+    let question = client.receive().await;
+    assert_eq!(question["target"], "question");
+    let told = client.receive().await;
+    assert_eq!(told["invocationId"], "ask");
+    assert!(
+        told["error"]
+            .as_str()
+            .unwrap()
+            .ends_with("did not answer in time.")
+    );
+    // The answer that comes all the same is nobody's, and no reason to end the connection.
+    client
+        .send(json!({"type": 3, "invocationId": question["invocationId"], "result": "too late"}))
+        .await;
+    client.invoke("fence", "Add", json!([1, 2])).await;
+    assert_eq!(
+        client.receive().await,
+        json!({"type": 3, "invocationId": "fence", "result": 3})
+    );
 }

@@ -19,6 +19,7 @@ mod events;
 mod http;
 mod invocations;
 mod limits;
+mod lost;
 mod malformed;
 mod polling;
 mod shutdown;

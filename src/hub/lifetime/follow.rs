@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::lost::LostReason;
 use crate::{Backplane, Entry, ErrorKind, Event, Position, Sequence, Start, Subscription, Topic};
 
 /// The wait before a topic is subscribed to anew after its subscription ended with an error. The
@@ -14,13 +15,13 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 pub(super) enum Heard<'a> {
     Message(&'a Entry),
     /// The topic stands here now, and something before that is lost.
-    Lost(Position),
+    Lost(Position, LostReason),
 }
 
 /// Hands every message of the topic to `hear`, until the backplane is closed.
 ///
-/// What the backplane says it cannot deliver is logged and counted. It ends nothing: clients that
-/// need every message resume by cursor.
+/// What the backplane says it cannot deliver is logged, counted, and told to `hear`. It ends nothing:
+/// clients that need every message resume by cursor.
 pub(super) async fn follow(
     backplane: &Backplane,
     topic: &Topic,
@@ -35,12 +36,18 @@ pub(super) async fn follow(
             Some(Event::Gap(gap)) => {
                 metrics::counter!("scaleout_hub_gaps_total").increment(1);
                 tracing::warn!(%topic, first = %gap.first, last = %gap.last, "clients of this hub missed messages");
-                hear(Heard::Lost(Position::new(gap.epoch, gap.last)));
+                hear(Heard::Lost(
+                    Position::new(gap.epoch, gap.last),
+                    LostReason::Gap,
+                ));
             }
             Some(Event::Reset(reset)) => {
                 metrics::counter!("scaleout_hub_resets_total").increment(1);
                 tracing::warn!(%topic, reason = ?reset.reason, "the broker began anew; clients of this hub may have missed messages");
-                hear(Heard::Lost(Position::new(reset.epoch, Sequence::ZERO)));
+                hear(Heard::Lost(
+                    Position::new(reset.epoch, Sequence::ZERO),
+                    LostReason::Reset,
+                ));
             }
             Some(Event::Closed(Some(error))) => {
                 tracing::error!(%topic, %error, "a hub lost its subscription; subscribing again");
@@ -50,6 +57,14 @@ pub(super) async fn follow(
                 }
             }
             Some(Event::Closed(None)) | None => return,
+            Some(Event::Unreadable(skipped)) => {
+                metrics::counter!("scaleout_hub_unreadable_total").increment(1);
+                tracing::warn!(%topic, reason = ?skipped.reason, "a hub skipped what it cannot read");
+                hear(Heard::Lost(
+                    Position::new(skipped.epoch, skipped.last),
+                    LostReason::Unreadable,
+                ));
+            }
             Some(event) => tracing::warn!(%topic, ?event, "a hub skipped what it cannot read"),
         }
     }

@@ -241,7 +241,10 @@ impl Lifetime {
                     .map(|(envelope, message)| (message, &envelope.except[..]));
                 manager.deliver_to_group(topic, group, message, entry.position());
             }
-            Heard::Lost(position) => manager.deliver_to_group(topic, group, None, *position),
+            Heard::Lost(position, _) => {
+                manager.deliver_to_group(topic, group, None, *position);
+                self.report_loss(topic, heard);
+            }
         }
     }
 }

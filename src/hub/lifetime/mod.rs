@@ -7,12 +7,14 @@
 //!
 //! `cluster` keeps account of the other nodes (`peers`) with `control` messages, and by them asks what
 //! only another node can do (`asking`). `membership` is joining, leaving and resuming.
+//! `lost` tells the application what its clients have missed.
 
 mod asking;
 mod cluster;
 mod control;
 mod envelope;
 mod follow;
+mod lost;
 mod manager;
 mod membership;
 mod outgoing;
@@ -30,11 +32,16 @@ use futures_util::future::try_join3;
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::membership::{Member, Resumed};
-pub(super) use self::{asking::Answered, membership::parse_cursor, outgoing::Outgoing};
+pub(super) use self::{
+    asking::Answered, lost::OnLost, membership::parse_cursor, outgoing::Outgoing,
+};
 use self::{
     control::Reply, envelope::Envelope, follow::Heard, manager::Manager, peers::Peers,
     topics::Topics, waiting::Waiting,
+};
+pub use self::{
+    lost::{Lost, LostReason},
+    membership::{Member, Resumed},
 };
 use super::{
     connection::Connection,
@@ -58,6 +65,7 @@ struct Inner {
     node: NodeTag,
     /// Whether clients can connect here.
     serves: bool,
+    on_lost: Option<OnLost>,
     manager: Manager,
     peers: Mutex<Peers>,
     /// Questions to clients of this node.
@@ -77,6 +85,7 @@ impl Lifetime {
         name: &str,
         options: HubOptions,
         serves: bool,
+        on_lost: Option<OnLost>,
     ) -> Result<Self> {
         let topics = Topics::new(name)?;
         let node = NodeTag::random();
@@ -102,6 +111,7 @@ impl Lifetime {
                 topics,
                 node,
                 serves,
+                on_lost,
                 manager: Manager::default(),
                 peers: Mutex::new(peers),
                 questions: Waiting::default(),
@@ -182,10 +192,9 @@ impl Lifetime {
     ) {
         let this = self.clone();
         self.spawn(async move {
-            let hear = |heard: Heard<'_>| {
-                if let Heard::Message(entry) = heard {
-                    take(&this, &topic, entry);
-                }
+            let hear = |heard: Heard<'_>| match heard {
+                Heard::Message(entry) => take(&this, &topic, entry),
+                Heard::Lost(..) => this.report_loss(&topic, &heard),
             };
             follow::follow(&this.inner.backplane, &topic, subscription, hear).await;
         });

@@ -8,6 +8,16 @@ pub(super) struct Topics {
     hub: String,
 }
 
+/// Whom the messages of a topic are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Audience {
+    All,
+    Group(String),
+    User(String),
+    /// Connections of one node.
+    Connections,
+}
+
 impl Topics {
     pub(super) fn new(hub: &str) -> Result<Self> {
         if hub.is_empty() || hub.contains('/') || hub.len() > 100 {
@@ -34,6 +44,20 @@ impl Topics {
     /// What all connections of a user get.
     pub(super) fn user(&self, id: &str) -> Result<Topic> {
         self.named("user", id)
+    }
+
+    /// Whose messages a topic carries; `None` for what the nodes tell each other.
+    pub(super) fn audience(&self, topic: &Topic) -> Option<Audience> {
+        let rest = topic.as_str().strip_prefix(&self.hub)?.strip_prefix('/')?;
+        let Some((kind, name)) = rest.split_once('/') else {
+            return (rest == "all").then_some(Audience::All);
+        };
+        match kind {
+            "group" => Some(Audience::Group(name.to_owned())),
+            "user" => Some(Audience::User(name.to_owned())),
+            "node" => Some(Audience::Connections),
+            _ => None,
+        }
     }
 
     fn named(&self, kind: &str, name: &str) -> Result<Topic> {
@@ -71,6 +95,23 @@ mod tests {
         let topics = Topics::new("chat").unwrap();
         assert_eq!(topics.all().unwrap().as_str(), "chat/all");
         assert_eq!(topics.group("a/b").unwrap().as_str(), "chat/group/a/b");
+    }
+
+    #[test]
+    fn a_topic_tells_whom_it_is_for() {
+        let topics = Topics::new("chat").unwrap();
+        let audience = |topic: Result<Topic>| topics.audience(&topic.unwrap());
+        assert_eq!(audience(topics.all()), Some(Audience::All));
+        assert_eq!(
+            audience(topics.group("a/b")),
+            Some(Audience::Group("a/b".into()))
+        );
+        assert_eq!(
+            audience(topics.user("all")),
+            Some(Audience::User("all".into()))
+        );
+        assert_eq!(audience(topics.node("n")), Some(Audience::Connections));
+        assert_eq!(audience(topics.nodes()), None);
     }
 
     #[test]

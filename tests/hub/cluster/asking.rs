@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use scaleout::hub::test::TestClient;
 use serde_json::json;
 
 use super::{Cluster, answer, id, impatient, node_to_die, on_every_backplane};
@@ -10,6 +11,7 @@ use crate::node::Node;
 on_every_backplane! {
     a_client_of_another_node_is_asked,
     whom_nobody_can_ask_is_told_at_once,
+    a_question_that_nobody_waits_for_any_more_is_forgotten,
     who_asked_a_client_of_a_node_that_dies_is_told,
 }
 
@@ -67,6 +69,26 @@ async fn whom_nobody_can_ask_is_told_at_once(url: String) {
             error.ends_with("does not exist.") || error.ends_with("disconnected."),
             "{error}"
         );
+    }
+}
+
+async fn a_question_that_nobody_waits_for_any_more_is_forgotten(url: String) {
+    let cluster = Cluster::start(&url).await;
+    let asker = cluster.nodes[0].hub.context().clients();
+    for node in &cluster.nodes {
+        let client = TestClient::connect(&node.hub).await.unwrap();
+        let asked = asker.client(client.connection_id());
+        let question = tokio::select! {
+            answer = asked.invoke::<String>("question", ("now?",)) => panic!("{answer:?}"),
+            question = client.next() => question.unwrap(),
+        };
+        question.answer("too late").unwrap();
+        // That harms nobody, and the next question gets its own answer.
+        assert_eq!(client.invoke::<i64>("Add", (1, 2)).await.unwrap(), 3);
+        let (answer, ()) = tokio::join!(asked.invoke::<String>("question", ("again?",)), async {
+            client.next().await.unwrap().answer("in time").unwrap();
+        });
+        assert_eq!(answer.unwrap(), "in time");
     }
 }
 
