@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { Chat, launch } from "./page.mjs";
+import { postgres } from "./postgres.mjs";
 import { rabbitmq } from "./rabbitmq.mjs";
 import { freeAddress, serve } from "./server.mjs";
 
@@ -54,30 +55,32 @@ for (const [broker, url] of Object.entries(BROKERS)) {
   });
 }
 
-test("two browsers talk across two processes, over RabbitMQ that restarts between them", async (t) => {
-  const broker = await rabbitmq(t);
-  const first = await serve(t, { backplane: broker.url });
-  const second = await serve(t, { backplane: broker.url });
-  const ada = await Chat.open(t, browser, first.urls[0], "Ada");
-  const ben = await Chat.open(t, browser, second.urls[0], "Ben");
-  await ada.say("one");
-  await ben.hears("one");
-  await ben.say("two");
-  await ada.hears("two");
+for (const [name, own] of Object.entries({ PostgreSQL: postgres, RabbitMQ: rabbitmq })) {
+  test(`two browsers talk across two processes, over ${name} that restarts between them`, async (t) => {
+    const broker = await own(t);
+    const first = await serve(t, { backplane: broker.url });
+    const second = await serve(t, { backplane: broker.url });
+    const ada = await Chat.open(t, browser, first.urls[0], "Ada");
+    const ben = await Chat.open(t, browser, second.urls[0], "Ben");
+    await ada.say("one");
+    await ben.hears("one");
+    await ben.say("two");
+    await ada.hears("two");
 
-  await broker.stop();
-  await broker.start();
+    await broker.stop();
+    await broker.start();
 
-  await ada.say("three");
-  await ben.hears("three");
-  await ben.say("four");
-  await ada.hears("four");
-  assert.deepEqual(await ada.heard(), ["one", "two", "three", "four"]);
-  assert.deepEqual(await ben.heard(), await ada.heard());
-  await ben.screenshot("rabbitmq-restarted");
-  await first.stop();
-  await second.stop();
-});
+    await ada.say("three");
+    await ben.hears("three");
+    await ben.say("four");
+    await ada.hears("four");
+    assert.deepEqual(await ada.heard(), ["one", "two", "three", "four"]);
+    assert.deepEqual(await ben.heard(), await ada.heard());
+    await ben.screenshot(`${name.toLowerCase()}-restarted`);
+    await first.stop();
+    await second.stop();
+  });
+}
 
 test("a room's messages reach its members on every node, and nobody else", async (t) => {
   const server = await serve(t, { listen: TWO_NODES });
