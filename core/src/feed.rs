@@ -313,6 +313,7 @@ fn publish_items(node: &Node, feed: &Feed, out: &mut Vec<Item>) {
     if out.is_empty() {
         return;
     }
+    let mut returned = Vec::new();
     for item in &*out {
         match item {
             Item::Frame(epoch, placed) => {
@@ -321,7 +322,11 @@ fn publish_items(node: &Node, feed: &Feed, out: &mut Vec<Item>) {
                     let sent = frame.published_at_millis();
                     let lag = unix_millis(SystemTime::now()).saturating_sub(sent);
                     node.metrics.lag.record(Duration::from_millis(lag));
-                    feed.receipts.resolve(*epoch, placed.first, frame);
+                    returned.extend(
+                        feed.receipts
+                            .take(frame)
+                            .map(|waiting| (waiting, crate::Position::new(*epoch, placed.first))),
+                    );
                 }
             }
             Item::Gap(gap) => {
@@ -339,6 +344,11 @@ fn publish_items(node: &Node, feed: &Feed, out: &mut Vec<Item>) {
         }
     }
     feed.window.push(out.drain(..));
+    // Whoever published it may subscribe now, and is not to get it again.
+    for (waiting, position) in returned {
+        // Whoever waited may have gone.
+        let _ = waiting.send(position);
+    }
     // The memory of a burst is not kept by an idle topic.
     out.shrink_to(4);
 }

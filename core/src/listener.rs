@@ -196,7 +196,7 @@ impl ListenerSender {
             return false;
         }
         if state.queue.len() >= self.shared.max_frames
-            || state.bytes + size(&arrival) > self.shared.max_bytes && !state.queue.is_empty()
+            || state.bytes + size(&arrival) > self.shared.max_bytes && !self.shared.has_room(&state)
         {
             drop(state);
             self.end(Error::new(
@@ -240,8 +240,8 @@ impl ListenerSender {
         Poll::Pending
     }
 
-    /// Waits until the listener was dropped or ended. Only one of this and [`room`](Self::room) can be
-    /// waited for at a time.
+    /// Waits until the listener was dropped or ended. Only one task can wait for this and for
+    /// [`room`](Self::room).
     ///
     /// # Cancellation
     ///
@@ -338,6 +338,15 @@ mod tests {
         tokio::task::yield_now().await;
         listener.next().await.unwrap();
         assert!(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn where_there_is_room_a_frame_is_taken_however_large() {
+        let (sender, _listener) = Listener::channel_with(100, 1_000);
+        assert!(sender.send(frame(400)));
+        assert_eq!(room(&sender), Poll::Ready(true));
+        assert!(sender.send(frame(5_000)));
+        assert!(!sender.send(frame(1)));
     }
 
     #[test]

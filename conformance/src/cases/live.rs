@@ -297,10 +297,17 @@ async fn independent(ctx: Ctx) -> Result<(), Failure> {
     // One reads ahead; two is where it was; a third begins later; one goes away.
     check_same(&one.take(15).await?, &receipts[..15], &payloads)?;
     check_same(&two.take(5).await?, &receipts[..5], &payloads)?;
+    let mut seen = None;
+    if !ctx.capabilities().history {
+        // Nobody can tell a node how far the log is, so a subscription begins after what this node has
+        // received. What it publishes comes back after that.
+        seen = Some(other.fence(&topic).await?);
+    }
     let mut three = other.subscribe(&topic, Start::Latest).await?;
     drop(one);
     let fence = node.fence(&topic).await?;
-    check_same(&two.until(fence).await?, &receipts[5..], &payloads[5..])?;
+    let rest = two.until(seen.unwrap_or(fence)).await?;
+    check_same(&rest, &receipts[5..], &payloads[5..])?;
     ensure!(
         three.until(fence).await?.is_empty(),
         "the third got what came before it"

@@ -135,7 +135,12 @@ async fn large_among_small(ctx: Ctx) -> Result<(), Failure> {
     const LARGE: usize = 64;
     const SMALL: usize = 200;
     let topic = ctx.topic("t");
-    let (node, other) = (ctx.node().await?, ctx.node().await?);
+    let (node, other) = (ctx.node().await?, ctx.open());
+    // What does not fit into the window comes from history.
+    let other = match ctx.capabilities().history {
+        true => other.node().await?,
+        false => other.set("window_bytes", 64 << 20).node().await?,
+    };
     let mut tail = other.subscribe(&topic, Start::Latest).await?;
     let size = node.plane().max_payload_bytes().min(256 << 10);
     let mut running = JoinSet::new();

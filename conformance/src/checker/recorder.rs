@@ -4,7 +4,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use scaleout_core::{Event, Head, Outcome, Position, Receipt, Result, Sequence, Start, Topic};
+use scaleout_core::{
+    Epoch, Event, Head, Outcome, Position, Receipt, Result, Sequence, Start, Topic,
+};
 use tokio::sync::watch;
 
 use super::{
@@ -85,6 +87,10 @@ impl Recorder {
         let start = match (start, began_at) {
             (Start::After(cursor), _) => SubscriberStart::After(cursor.position()),
             (Start::Earliest, _) => SubscriberStart::Earliest,
+            // A broker without history cannot tell it before a message comes.
+            (Start::Latest, Some(position)) if position.epoch == Epoch::new(0) => {
+                SubscriberStart::Unknown
+            }
             (Start::Latest, Some(position)) => SubscriberStart::After(position),
             (Start::Latest, None) => SubscriberStart::Unknown,
         };

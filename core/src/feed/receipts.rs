@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{Epoch, Frame, Position, PublisherId, Sequence};
+use crate::{Frame, Position, PublisherId};
 
 type Waiting = HashMap<(PublisherId, u64), oneshot::Sender<Position>>;
 
@@ -31,19 +31,15 @@ impl Receipts {
         receiver
     }
 
-    /// Tells whoever waits for this frame where it stands.
-    pub(crate) fn resolve(&self, epoch: Epoch, first: Sequence, frame: &Frame) {
+    /// Takes out whoever waits for this frame.
+    pub(crate) fn take(&self, frame: &Frame) -> Option<oneshot::Sender<Position>> {
         let mut waiting = self.lock();
-        let Some(known) = &mut *waiting else {
-            return;
-        };
-        if let Some(sender) = known.remove(&(frame.publisher(), frame.counter())) {
-            // Whoever waited may have gone.
-            let _ = sender.send(Position::new(epoch, first));
-        }
+        let known = waiting.as_mut()?;
+        let sender = known.remove(&(frame.publisher(), frame.counter()));
         if known.is_empty() {
             *waiting = None;
         }
+        sender
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Waiting>>> {
