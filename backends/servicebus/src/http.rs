@@ -29,6 +29,15 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(config: &Config) -> Result<Self> {
+        Self::with_idle(config, usize::MAX)
+    }
+
+    /// For a request now and then: one connection is kept, however many there were at a time.
+    pub(crate) fn occasional(config: &Config) -> Result<Self> {
+        Self::with_idle(config, 1)
+    }
+
+    fn with_idle(config: &Config, connections: usize) -> Result<Self> {
         let client = Client::builder()
             // Given even where there is no TLS: otherwise reqwest looks for a provider of the process.
             .use_preconfigured_tls(tls::client(config.ca_cert.as_deref())?)
@@ -38,6 +47,7 @@ impl Http {
             .no_proxy()
             .tcp_nodelay(true)
             .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(connections)
             .build()
             .map_err(|error| Error::new(ErrorKind::Unsupported, text(&error)))?;
         let base = Url::parse(&format!("{}/", config.http_base));

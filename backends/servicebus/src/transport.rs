@@ -66,6 +66,11 @@ pub(crate) trait Receiver: Send + 'static {
     /// The next message. Cancel-safe: nothing is taken before it is returned.
     fn next(&mut self) -> impl Future<Output = Result<(Incoming, Self::Lock)>> + Send;
 
+    /// Another message, if one has come already.
+    fn more(&mut self) -> Option<Result<(Incoming, Self::Lock)>> {
+        None
+    }
+
     /// Completes messages: they will not be delivered again.
     fn complete(&mut self, locks: Vec<Self::Lock>) -> impl Future<Output = Result<()>> + Send;
 

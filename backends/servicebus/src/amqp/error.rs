@@ -54,17 +54,16 @@ pub(super) fn of_peer(error: &definitions::Error) -> Error {
 
 fn condition(error: &definitions::Error) -> String {
     use definitions::ErrorCondition as Condition;
-    let symbol = match error.condition.clone() {
-        Condition::AmqpError(error) => definitions_symbol(&error),
-        Condition::ConnectionError(error) => definitions_symbol(&error),
-        Condition::SessionError(error) => definitions_symbol(&error),
-        Condition::LinkError(error) => definitions_symbol(&error),
+    match error.condition.clone() {
+        Condition::AmqpError(error) => symbol_of(&error),
+        Condition::ConnectionError(error) => symbol_of(&error),
+        Condition::SessionError(error) => symbol_of(&error),
+        Condition::LinkError(error) => symbol_of(&error),
         Condition::Custom(symbol) => symbol.0,
-    };
-    symbol
+    }
 }
 
-fn definitions_symbol<E>(error: &E) -> String
+fn symbol_of<E>(error: &E) -> String
 where
     for<'a> serde_amqp::primitives::Symbol: From<&'a E>,
 {

@@ -10,6 +10,7 @@ use fe2o3_amqp_types::{
     definitions::{ReceiverSettleMode, SenderSettleMode},
     messaging::{ApplicationProperties, Body},
 };
+use futures_util::FutureExt;
 use scaleout_core::Result;
 use serde_amqp::{Value, primitives::OrderedMap};
 
@@ -136,6 +137,10 @@ impl Receiver for AmqpReceiver {
                 Err(error) => return Err(of_recv(&error)),
             }
         }
+    }
+
+    fn more(&mut self) -> Option<Result<(Incoming, DeliveryInfo)>> {
+        self.next().now_or_never()
     }
 
     async fn complete(&mut self, locks: Vec<DeliveryInfo>) -> Result<()> {

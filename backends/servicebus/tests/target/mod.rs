@@ -1,0 +1,183 @@
+//! A Service Bus namespace as the conformance suite sees it, and the emulator as a process.
+
+use std::{
+    env, fmt,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use scaleout_conformance::{
+    BoxFuture, Broker, Need, Setup, Target,
+    broker::{Program, Server},
+};
+use scaleout_core::{Connector, Result};
+use scaleout_servicebus::connector;
+use scaleout_servicebus_emulator::{Config, Emulator, config::KEY};
+
+/// Set for a process that is to be the emulator: where it listens.
+const SERVE: &str = "SCALEOUT_SERVICEBUS_SERVE";
+/// The connection string of a namespace to test.
+const GIVEN: &str = "SCALEOUT_TEST_SERVICEBUS";
+
+/// Is the emulator, if this process was started for that, until it is killed.
+pub(crate) fn serve() -> Option<ExitCode> {
+    let listen: SocketAddr = env::var(SERVE).ok()?.parse().ok()?;
+    let serve = || {
+        let runtime = tokio::runtime::Runtime::new()?;
+        runtime.block_on(async {
+            let mut config = Config::default();
+            config.listen = listen;
+            let _emulator = Emulator::start(config).await?;
+            std::future::pending().await
+        })
+    };
+    let ended: std::result::Result<(), Box<dyn std::error::Error>> = serve();
+    eprintln!("{ended:?}");
+    Some(ExitCode::FAILURE)
+}
+
+/// The command that runs the emulator: this very program.
+fn emulator(port: u16) -> Command {
+    let program = env::current_exe().expect("a running program has a path");
+    let mut command = Command::new(program);
+    command.env(SERVE, format!("127.0.0.1:{port}"));
+    command
+}
+
+/// The namespace that all cases share, which ends with this.
+pub(crate) struct Shared {
+    url: String,
+    _emulator: Option<Ended>,
+}
+
+impl Shared {
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// Ends a process when it is dropped.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// What the environment names, or an emulator.
+pub(crate) fn shared() -> std::io::Result<Shared> {
+    if let Ok(url) = env::var(GIVEN) {
+        let _emulator = None;
+        return Ok(Shared { url, _emulator });
+    }
+    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = free.local_addr()?.port();
+    drop(free);
+    let child = emulator(port).stdin(Stdio::null()).spawn()?;
+    let emulator = Ended(child);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !answers(port) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(Shared {
+        url: url_of(port),
+        _emulator: Some(emulator),
+    })
+}
+
+fn url_of(port: u16) -> String {
+    format!("servicebus://RootManageSharedAccessKey:{KEY}@127.0.0.1:{port}/?emulator=true")
+}
+
+fn answers(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// A namespace, and how it is reached.
+pub(crate) struct ServiceBusTarget {
+    url: String,
+    addr: Option<String>,
+}
+
+impl ServiceBusTarget {
+    /// The namespace of this URL or connection string, with more options.
+    pub(crate) fn new(url: &str, options: &str) -> Self {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        let addr = url
+            .split('/')
+            .nth(2)
+            .filter(|_| url.starts_with("servicebus:"));
+        let addr = addr.and_then(|authority| authority.rsplit('@').next());
+        Self {
+            addr: addr.map(str::to_owned),
+            url: format!("{url}{separator}{options}"),
+        }
+    }
+}
+
+impl fmt::Debug for ServiceBusTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceBusTarget")
+            .field("addr", &self.addr)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Target for ServiceBusTarget {
+    fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    fn connector(&self, url: &str) -> Result<Connector> {
+        connector(url)
+    }
+
+    fn addr(&self) -> Option<String> {
+        self.addr.clone()
+    }
+
+    fn offers_broker(&self, need: Need) -> bool {
+        need == Need::Broker
+    }
+
+    fn broker(&self, _: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
+        let options = self.url.rsplit('&').next().unwrap_or_default().to_owned();
+        Box::pin(async move {
+            let server = Server::start(Process { options }).await?;
+            Ok(Box::new(server) as Box<dyn Broker>)
+        })
+    }
+}
+
+/// How to run the emulator.
+#[derive(Clone, Debug)]
+pub(crate) struct Process {
+    options: String,
+}
+
+impl Program for Process {
+    fn command(&self, _: &Path, port: u16) -> Command {
+        emulator(port)
+    }
+
+    fn target(&self, port: u16) -> Arc<dyn Target> {
+        Arc::new(ServiceBusTarget::new(&url_of(port), &self.options))
+    }
+
+    fn ready(&self, port: u16) -> BoxFuture<'_, bool> {
+        Box::pin(async move { answers(port) })
+    }
+
+    fn forgets(&self) -> bool {
+        true
+    }
+
+    fn password(&self) -> Option<String> {
+        Some(KEY.to_owned())
+    }
+}
