@@ -14,8 +14,17 @@ const HEAD: &str = concat!(
 
 /// Serves `hub` at `/hub` and a page with this body, on two nodes if there are two hubs.
 pub(crate) async fn serve<const N: usize>(hubs: [Hub; N], body: &'static str) -> io::Result<()> {
+    serve_from(5001, hubs, body).await
+}
+
+/// The same on this port, and on the next one for a second node.
+pub(crate) async fn serve_from<const N: usize>(
+    port: u16,
+    hubs: [Hub; N],
+    body: &'static str,
+) -> io::Result<()> {
     let mut servers = Vec::new();
-    for (hub, port) in hubs.into_iter().zip(5001..) {
+    for (hub, port) in hubs.into_iter().zip(port..) {
         let page = get(move || async move { Html([HEAD, body].concat()) });
         let app = Router::new().route("/", page).merge(hub.routes("/hub"));
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;

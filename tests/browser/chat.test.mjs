@@ -107,8 +107,12 @@ test("a room's messages reach its members on every node, and nobody else", async
   await server.stop();
 });
 
-test("a page whose server is killed goes on at another one, and its transcript is complete", async (t) => {
-  const backplane = redis();
+for (const [broker, url] of Object.entries(BROKERS)) {
+  test(`a page whose server is killed goes on at another one, and its transcript is complete, over ${broker}`, (t) =>
+    killed(t, fresh(url), broker.toLowerCase()));
+}
+
+async function killed(t, backplane, name) {
   const listen = [await freeAddress(), await freeAddress()];
   const urls = listen.map((address) => `http://${address}`);
   const first = await serve(t, { backplane, listen: [listen[0]], peers: [urls[1]] });
@@ -119,19 +123,21 @@ test("a page whose server is killed goes on at another one, and its transcript i
   await ada.hears("one");
 
   await first.kill();
-  for (const text of ["two", "three", "four"]) {
+  // Some of them while nobody serves Ada's page, some while it comes back, some afterwards.
+  const meanwhile = Array.from({ length: 20 }, (_, n) => `meanwhile ${n + 1}.`);
+  for (const text of meanwhile) {
     await ben.say(text);
     await ben.hears(text);
   }
-  await ada.hears("four");
+  await ada.hears(meanwhile.at(-1));
   await ada.say("five");
   await ben.hears("five");
-  assert.deepEqual(await ada.heard(), ["one", "two", "three", "four", "five"]);
+  assert.deepEqual(await ada.heard(), ["one", ...meanwhile, "five"]);
   assert.deepEqual(await ben.heard(), await ada.heard());
   assert.equal(await ada.node(), await ben.node());
-  await ada.screenshot("resumed");
+  await ada.screenshot(`resumed-${name}`);
   await second.stop();
-});
+}
 
 test("a page whose server restarts reconnects by itself, and is in its rooms again", async (t) => {
   const backplane = redis();
