@@ -86,8 +86,8 @@ async fn stopped(ctx: Ctx) -> Result<(), Failure> {
 }
 
 #[cfg(not(all(unix, feature = "processes")))]
-async fn stopped(_: Ctx) -> Result<(), Failure> {
-    Err(Failure::new("no process can be started here"))
+fn stopped(_: Ctx) -> std::future::Ready<Result<(), Failure>> {
+    std::future::ready(Err(Failure::new("no process can be started here")))
 }
 
 /// Frames stamped with these times, each by a publisher of its own, arrive and are read in the order
