@@ -6,6 +6,8 @@
 mod append;
 mod connect;
 mod install;
+mod leftovers;
 mod listen;
 mod publish;
 mod support;
+mod tls;

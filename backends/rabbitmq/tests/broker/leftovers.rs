@@ -25,6 +25,7 @@ async fn thousand_topics(server: Server<RabbitMq>) -> Result<(), Failed> {
     }
     // The one consumer is that of the directory.
     let before = settled(&server, |now| now.consumers == 1).await?;
+    let mut memory = vec![used_memory(&server).await?];
     for _ in 0..3 {
         let mut tails = Vec::with_capacity(TOPICS);
         for number in 0..TOPICS {
@@ -33,13 +34,25 @@ async fn thousand_topics(server: Server<RabbitMq>) -> Result<(), Failed> {
         // One of each log.
         let used = settled(&server, |now| now.consumers == 1 + 4).await?;
         assert_eq!(used.queues, before.queues, "streams for topics");
+        memory.push(used_memory(&server).await?);
     }
     let after = settled(&server, |now| *now == before).await?;
-    println!("before {before:?}, after {after:?}");
+    memory.push(used_memory(&server).await?);
+    println!(
+        "before {before:?}, after {after:?}; bytes used before, subscribed, after: {memory:?}"
+    );
     node.close(GUARD).await?;
     let closed = settled(&server, |now| now.connections == 0).await?;
     assert_eq!((closed.consumers, closed.channels), (0, 0), "{closed:?}");
     Ok(())
+}
+
+/// How much memory the broker's processes and tables hold once they have collected their garbage.
+async fn used_memory(server: &Server<RabbitMq>) -> Result<u64, Failed> {
+    let ask = "[erlang:garbage_collect(P) || P <- processes()], \
+               erlang:memory(processes_used) + erlang:memory(ets).";
+    let told = server.program().eval(server.port(), ask).await?;
+    Ok(told.trim().parse()?)
 }
 
 /// What the broker holds for its clients.
