@@ -1,0 +1,61 @@
+//! What the service and the network do to a node, with an emulator that does it.
+
+mod entities;
+mod traffic;
+
+use std::time::Duration;
+
+use scaleout_core::{Backplane, Connector, Event, Subscription};
+use scaleout_servicebus::connector;
+use scaleout_servicebus_emulator::{
+    Config, Emulator,
+    entity::{Address, Namespace},
+};
+use tokio::time::timeout;
+
+/// A guard against hanging.
+const GUARD: Duration = Duration::from_secs(60);
+/// The topic that carries everything here.
+const LOG: &str = "scaleout/scaleout/1/0";
+
+async fn emulator() -> Emulator {
+    Emulator::start(Config::default()).await.unwrap()
+}
+
+fn connect(emulator: &Emulator, options: &str) -> Connector {
+    let string = emulator.connection_string();
+    let options = format!("partitioning=1&backoff_min=10ms&backoff_max=200ms&{options}");
+    connector(&format!("{string}?{options}")).unwrap()
+}
+
+/// A node with one log.
+async fn node(emulator: &Emulator, options: &str) -> Backplane {
+    soon(Backplane::connect(connect(emulator, options)))
+        .await
+        .unwrap()
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(GUARD, what).await.expect("it hangs")
+}
+
+async fn next(tail: &mut Subscription) -> Event {
+    soon(tail.next()).await.expect("the subscription ended")
+}
+
+/// The next event, which must be this message.
+async fn expect(tail: &mut Subscription, payload: &str) {
+    match next(tail).await {
+        Event::Message(entry) => assert_eq!(entry.payload(), payload),
+        other => panic!("{other:?} in place of {payload:?}"),
+    }
+}
+
+/// The subscriptions of the one log.
+fn subscriptions(emulator: &Emulator) -> Vec<Address> {
+    let of_log = |namespace: &mut Namespace| {
+        let log = Address::parse(LOG).unwrap();
+        namespace.subscriptions(&log).unwrap_or_default()
+    };
+    emulator.with(|namespace, _| of_log(namespace))
+}
