@@ -15,7 +15,7 @@ use crate::{
     clock::{Clock, Moment},
     entity::{Address, Namespace},
     faults::Faults,
-    sas::Policies,
+    sas::{Grant, Policies, Rights},
 };
 
 /// Connections that wait at an address, by their numbers.
@@ -27,7 +27,7 @@ pub(crate) struct Broker {
     namespace: Mutex<Namespace>,
     waiting: Mutex<HashMap<Address, Waiters>>,
     last_connection: AtomicU64,
-    pub(crate) policies: Policies,
+    policies: Policies,
     pub(crate) faults: Faults,
 }
 
@@ -47,6 +47,20 @@ impl Broker {
             policies,
             faults,
         }
+    }
+
+    /// What the holder of a token may do, and until when.
+    pub(crate) fn verify(&self, token: &str) -> Result<Grant, &'static str> {
+        if self.faults.keys_are_revoked() {
+            return Err("InvalidSignature: The key was revoked.");
+        }
+        self.policies.verify(token, self.now())
+    }
+
+    /// What the holder of a key may do.
+    pub(crate) fn with_key(&self, policy: &str, key: &str) -> Option<Rights> {
+        let rights = self.policies.with_key(policy, key)?;
+        (!self.faults.keys_are_revoked()).then_some(rights)
     }
 
     pub(crate) fn now(&self) -> Moment {

@@ -40,6 +40,7 @@ struct State {
     busy_until: Option<Instant>,
     credits: Option<Credits>,
     unanswered: u32,
+    revoked: bool,
 }
 
 #[derive(Debug)]
@@ -109,6 +110,16 @@ impl Faults {
             left: credits.into(),
             since: Instant::now(),
         });
+    }
+
+    /// Every key is a wrong one from now on, and who is connected is thrown out.
+    pub fn revoke_keys(&self) {
+        lock(&self.state).revoked = true;
+        self.strike(Strike::Drop);
+    }
+
+    pub(crate) fn keys_are_revoked(&self) -> bool {
+        lock(&self.state).revoked
     }
 
     /// Keeps the next so many messages without answering: the connection ends instead.

@@ -150,7 +150,7 @@ async fn without_manage(entity: Option<&str>) -> (Emulator, String) {
     let mut config = Config::default();
     let policy = PolicyConfig::parse("node:NODE_KEY:send+listen").unwrap();
     config.policies.push(policy);
-    for entity in entity {
+    if let Some(entity) = entity {
         config.add(entity).unwrap();
     }
     let emulator = Emulator::start(config).await.unwrap();

@@ -1,5 +1,7 @@
 //! What the service and the network do to a node, with an emulator that does it.
 
+#![expect(clippy::unwrap_used, reason = "a test that goes wrong may panic")]
+
 mod entities;
 mod traffic;
 

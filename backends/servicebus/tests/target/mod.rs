@@ -2,6 +2,7 @@
 
 use std::{
     env, fmt,
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, ExitCode, Stdio},
@@ -13,7 +14,7 @@ use scaleout_conformance::{
     BoxFuture, Broker, Need, Setup, Target,
     broker::{Program, Server},
 };
-use scaleout_core::{Connector, Result};
+use scaleout_core::{Connector, Error, ErrorKind, Result};
 use scaleout_servicebus::connector;
 use scaleout_servicebus_emulator::{Config, Emulator, config::KEY};
 
@@ -98,6 +99,21 @@ fn answers(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
+/// Has the emulator do something that the service does not.
+fn strike(port: u16, fault: &str) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let request = format!(
+        "POST /$emulator/faults/{fault} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer)?;
+    match answer.ends_with(b"200") {
+        true => Ok(()),
+        false => Err(std::io::ErrorKind::InvalidData.into()),
+    }
+}
+
 /// A namespace, and how it is reached.
 pub(crate) struct ServiceBusTarget {
     url: String,
@@ -142,7 +158,7 @@ impl Target for ServiceBusTarget {
     }
 
     fn offers_broker(&self, need: Need) -> bool {
-        need == Need::Broker
+        matches!(need, Need::Broker | Need::Password)
     }
 
     fn broker(&self, _: Setup) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
@@ -175,6 +191,17 @@ impl Program for Process {
 
     fn forgets(&self) -> bool {
         true
+    }
+
+    fn revoke(&self, port: u16) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let revoked = tokio::task::spawn_blocking(move || strike(port, "revoke-keys")).await;
+            let failed = |error: &dyn fmt::Display| {
+                Error::new(ErrorKind::Broker, format!("no fault: {error}"))
+            };
+            let revoked = revoked.map_err(|error| failed(&error))?;
+            revoked.map_err(|error| failed(&error))
+        })
     }
 
     fn password(&self) -> Option<String> {

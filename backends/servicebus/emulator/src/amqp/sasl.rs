@@ -50,5 +50,5 @@ pub(super) fn answer(
 fn plain(broker: &Broker, response: &[u8]) -> Option<Rights> {
     let text = str::from_utf8(response).ok()?;
     let mut parts = text.splitn(3, '\0').skip(1);
-    broker.policies.with_key(parts.next()?, parts.next()?)
+    broker.with_key(parts.next()?, parts.next()?)
 }

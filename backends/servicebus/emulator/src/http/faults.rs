@@ -10,7 +10,7 @@ use super::{
 };
 
 const KNOWN: &str = "detach?entity=PATH&closed=BOOL, drop, expire-tokens, expire-locks?entity=PATH, \
-     busy?for=TIME, credits?per-second=N|off, delay?for=TIME, unanswered?messages=N, stop, continue";
+     busy?for=TIME, credits?per-second=N|off, delay?for=TIME, unanswered?messages=N, revoke-keys, stop, continue";
 
 pub(super) fn perform(call: &Call, fault: &str) -> Answer {
     let wrong = |why: &str| error(StatusCode::BAD_REQUEST, why);
@@ -58,6 +58,7 @@ pub(super) fn perform(call: &Call, fault: &str) -> Answer {
             let number = needed("messages")?.parse();
             faults.leave_unanswered(number.map_err(|_| wrong("'messages' is a number."))?);
         }
+        "revoke-keys" => faults.revoke_keys(),
         "stop" | "continue" => {
             faults.stop(fault == "stop");
         }

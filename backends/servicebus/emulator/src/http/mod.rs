@@ -85,11 +85,7 @@ impl Call {
         let token = token
             .ok_or_else(|| unauthorized("MissingToken: The authorization header was not found."))?;
         let now = self.broker.now();
-        let grant = self
-            .broker
-            .policies
-            .verify(token, now)
-            .map_err(unauthorized)?;
+        let grant = self.broker.verify(token).map_err(unauthorized)?;
         if !grant.covers(&path(&self.path()).to_ascii_lowercase(), now) {
             return Err(unauthorized(
                 "InvalidAudience: The token is for another resource.",
