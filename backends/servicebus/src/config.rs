@@ -96,7 +96,7 @@ fn read_with(
     let (mut ca_cert, mut subscription): (Option<String>, Option<String>) = (None, None);
     let mut subscription_ttl = Duration::from_secs(10 * 60);
     let mut auto_delete_on_idle = Duration::from_secs(10 * 60);
-    let mut lock_duration = Duration::from_secs(60);
+    let mut lock_duration: Option<Duration> = None;
     query.take("emulator", &mut emulator)?;
     query.take("http_port", &mut http_port)?;
     query.take("transport", &mut transport)?;
@@ -109,6 +109,13 @@ fn read_with(
     query.take("lock_duration", &mut lock_duration)?;
     query.finish()?;
     options.validate()?;
+
+    let lock_duration = lock_duration.unwrap_or(match transport {
+        TransportKind::Amqp => Duration::from_secs(60),
+        // A request that broke off may have taken a message with it, and nothing but the end of its
+        // lock gives it back.
+        TransportKind::Https => Duration::from_secs(15),
+    });
 
     let mut given = Given::parse(base, &environment, credential.is_some())?;
     given.emulator |= emulator;
@@ -159,17 +166,13 @@ fn read_with(
 
 /// How large a frame may be: unless the URL says otherwise, and at most.
 fn largest(transport: TransportKind, tier: Tier) -> (usize, usize) {
-    let frame = |message: usize| match transport {
-        TransportKind::Amqp => message - OVERHEAD,
-        // As text, in base64: 4 characters for 3 bytes.
-        TransportKind::Https => (message - OVERHEAD) / 4 * 3,
-    };
-    match (tier, transport) {
-        (Tier::Standard, _) => (frame(256 << 10), frame(256 << 10)),
+    let (usual, most) = match (tier, transport) {
+        (Tier::Standard, _) => (256 << 10, 256 << 10),
         // A topic takes 1 MiB unless it was created for more, and HTTP never takes more.
-        (Tier::Premium, TransportKind::Amqp) => (frame(1 << 20), frame(LARGEST)),
-        (Tier::Premium, TransportKind::Https) => (frame(1 << 20), frame(1 << 20)),
-    }
+        (Tier::Premium, TransportKind::Amqp) => (1 << 20, LARGEST),
+        (Tier::Premium, TransportKind::Https) => (1 << 20, 1 << 20),
+    };
+    (usual - OVERHEAD, most - OVERHEAD)
 }
 
 fn check_times(given: &Given, ttl: Duration, idle: Duration, lock: Duration) -> Result<()> {

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use scaleout_core::{AnyBackend, Connector, Error, ErrorKind, Options, Result};
+use scaleout_core::{AnyBackend, Connector, Options, Result};
 
 use crate::{
     amqp::Amqp,
     backend::ServiceBus,
     config::{self, Config, TransportKind},
     http::Http,
+    https::Https,
     sas::{Credential, TokenCredential},
 };
 
@@ -50,10 +51,8 @@ fn connect(config: Config, options: Options) -> Result<Connector> {
             AnyBackend::new(ServiceBus::new(config.clone(), http, Amqp::new(config)))
         }
         TransportKind::Https => {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "transport=https is not there yet",
-            ));
+            let https = Https::new(&config, http.clone());
+            AnyBackend::new(ServiceBus::new(config, http, https))
         }
     };
     Ok(Connector { backend, options })

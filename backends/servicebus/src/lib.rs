@@ -9,6 +9,7 @@ mod config;
 mod connector;
 mod error;
 mod http;
+mod https;
 mod inbox;
 mod life;
 mod listen;

@@ -104,25 +104,15 @@ impl Manager {
         self.create(&subscription(topic, name), entry).await
     }
 
-    /// Whether there is such a subscription.
-    pub(crate) async fn has_subscription(&self, topic: &str, name: &str) -> Result<bool> {
-        let path = subscription(topic, name);
-        let response = self.call(Method::GET, &path, None).await?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(false),
-            StatusCode::OK => Ok(atom::has_entry(&text_of(response).await?)),
-            _ => Err(refused("looking at", &path, response).await),
-        }
-    }
-
     /// Deletes a subscription, if it is there.
     pub(crate) async fn delete_subscription(&self, topic: &str, name: &str) -> Result<()> {
-        self.delete(&subscription(topic, name)).await
-    }
-
-    /// Deletes a topic with its subscriptions, if it is there.
-    pub(crate) async fn delete_topic(&self, name: &str) -> Result<()> {
-        self.delete(name).await
+        let path = subscription(topic, name);
+        let response = self.call(Method::DELETE, &path, None).await?;
+        match response.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND => Ok(()),
+            _ => Err(refused("deleting", &path, response).await),
+        }
     }
 
     async fn create(&self, path: &str, entry: String) -> Result<()> {
@@ -130,15 +120,6 @@ impl Manager {
         match response.status() {
             StatusCode::CREATED | StatusCode::OK | StatusCode::CONFLICT => Ok(()),
             _ => Err(refused("creating", path, response).await),
-        }
-    }
-
-    async fn delete(&self, path: &str) -> Result<()> {
-        let response = self.call(Method::DELETE, path, None).await?;
-        match response.status() {
-            status if status.is_success() => Ok(()),
-            StatusCode::NOT_FOUND => Ok(()),
-            _ => Err(refused("deleting", path, response).await),
         }
     }
 

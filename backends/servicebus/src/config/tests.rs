@@ -129,7 +129,7 @@ fn a_frame_is_as_large_as_the_tier_and_the_transport_take() {
         parse(&url).map(|config| config.max_frame_bytes)
     };
     assert_eq!(bytes("").unwrap(), 252 << 10);
-    assert_eq!(bytes("transport=https").unwrap(), 189 << 10);
+    assert_eq!(bytes("transport=https").unwrap(), 252 << 10);
     assert_eq!(bytes("tier=premium").unwrap(), 1020 << 10);
     assert_eq!(
         bytes("tier=premium&max_frame_bytes=9000000").unwrap(),

@@ -62,11 +62,6 @@ pub(super) fn read_topic(text: &str) -> Result<Option<TopicInfo>, ()> {
     }))
 }
 
-/// Whether the answer to a look at an entity is one.
-pub(super) fn has_entry(text: &str) -> bool {
-    parse(text).is_ok_and(|document| document.root_element().has_tag_name((ATOM, "entry")))
-}
-
 fn parse(text: &str) -> Result<Document<'_>, ()> {
     Document::parse(text.trim_start_matches('\u{feff}')).map_err(|_| ())
 }
@@ -141,7 +136,6 @@ mod tests {
             "<feed xmlns=\"{ATOM}\"><title type=\"text\">Publicly Listed Services</title></feed>"
         );
         assert_eq!(read_topic(&feed), Ok(None));
-        assert!(!has_entry(&feed));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use scaleout_servicebus_emulator::{
     Config as EmulatorConfig, Emulator,
     config::{PolicyConfig, TopicConfig},
+    entity::Address,
 };
 use tokio::net::TcpListener;
 
@@ -25,30 +26,40 @@ fn with_policy(rights: &str) -> EmulatorConfig {
     config
 }
 
+fn delete(emulator: &Emulator, path: &str) {
+    let address = Address::parse(path).unwrap();
+    emulator
+        .with(|namespace, _| namespace.delete(&address))
+        .unwrap();
+}
+
+fn is_there(emulator: &Emulator, path: &str) -> bool {
+    let address = Address::parse(path).unwrap();
+    emulator
+        .with(|namespace, _| namespace.created(&address))
+        .is_ok()
+}
+
 #[tokio::test]
 async fn a_topic_and_its_subscription_come_and_go() {
     let emulator = start(EmulatorConfig::default()).await;
     let manager = manager(&emulator.connection_string());
-    assert_eq!(manager.topic("chat-0").await.unwrap(), None);
-    manager.delete_topic("chat-0").await.unwrap();
+    assert_eq!(manager.topic("a/4/0").await.unwrap(), None);
 
-    manager.create_topic("chat-0").await.unwrap();
-    let topic = manager.topic("chat-0").await.unwrap().unwrap();
+    manager.create_topic("a/4/0").await.unwrap();
+    let topic = manager.topic("a/4/0").await.unwrap().unwrap();
     assert!(!topic.partitioned);
-    assert!(!manager.has_subscription("chat-0", "n").await.unwrap());
-    manager.create_subscription("chat-0", "n").await.unwrap();
-    assert!(manager.has_subscription("chat-0", "n").await.unwrap());
+    manager.create_subscription("a/4/0", "n").await.unwrap();
+    assert!(is_there(&emulator, "a/4/0/subscriptions/n"));
 
     // Nothing of that is new.
-    manager.create_topic("chat-0").await.unwrap();
-    manager.create_subscription("chat-0", "n").await.unwrap();
-    assert_eq!(manager.topic("chat-0").await.unwrap(), Some(topic));
+    manager.create_topic("a/4/0").await.unwrap();
+    manager.create_subscription("a/4/0", "n").await.unwrap();
+    assert_eq!(manager.topic("a/4/0").await.unwrap(), Some(topic));
 
-    manager.delete_subscription("chat-0", "n").await.unwrap();
-    manager.delete_subscription("chat-0", "n").await.unwrap();
-    assert!(!manager.has_subscription("chat-0", "n").await.unwrap());
-    manager.delete_topic("chat-0").await.unwrap();
-    assert_eq!(manager.topic("chat-0").await.unwrap(), None);
+    manager.delete_subscription("a/4/0", "n").await.unwrap();
+    manager.delete_subscription("a/4/0", "n").await.unwrap();
+    assert!(!is_there(&emulator, "a/4/0/subscriptions/n"));
 }
 
 #[tokio::test]
@@ -57,7 +68,7 @@ async fn a_topic_that_was_created_again_is_another() {
     let manager = manager(&emulator.connection_string());
     manager.create_topic("t").await.unwrap();
     let first = manager.topic("t").await.unwrap().unwrap();
-    manager.delete_topic("t").await.unwrap();
+    delete(&emulator, "t");
     // Times are told in milliseconds.
     tokio::time::sleep(Duration::from_millis(2)).await;
     manager.create_topic("t").await.unwrap();
@@ -75,7 +86,7 @@ async fn a_subscription_is_what_the_url_says() {
     let manager = manager(&url);
     manager.create_topic("t").await.unwrap();
     manager.create_subscription("t", "Node").await.unwrap();
-    let address = scaleout_servicebus_emulator::entity::Address::parse("t/subscriptions/node");
+    let address = Address::parse("t/subscriptions/node");
     let (name, settings) = emulator
         .with(|namespace, _| namespace.settings(&address.unwrap()))
         .unwrap();
@@ -120,7 +131,7 @@ async fn missing_rights_are_named() {
         for error in [
             manager.topic("t").await.unwrap_err(),
             manager.create_topic("t").await.unwrap_err(),
-            manager.delete_topic("t").await.unwrap_err(),
+            manager.delete_subscription("t", "s").await.unwrap_err(),
         ] {
             assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
             assert!(

@@ -1,0 +1,235 @@
+//! [`Puller`]: several requests for a message under way at once, and the completions beside them.
+
+use std::{future::Future, pin::Pin};
+
+use azure_core::{StatusCode, headers::Headers};
+use azure_messaging_servicebus::service_bus::{PeekLockResponse, SubscriptionReceiver};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, future, stream::FuturesUnordered};
+use scaleout_core::{Error, ErrorKind, Result};
+use serde_json::Value;
+use tokio::{
+    runtime::Handle,
+    time::{Duration, timeout},
+};
+
+use super::{
+    client::{OURS, is_missing, without_outcome},
+    no_message,
+};
+use crate::transport::{Incoming, Receiver};
+
+/// Requests for a message that are under way at once while messages come. One while none do: each that
+/// finds nothing costs, too.
+const MAX_PULLS: usize = 32;
+/// Completions that are under way at once.
+const MAX_COMPLETIONS: usize = 64;
+/// How long it is tried to give a message back that nobody wants.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+type Pull = Pin<Box<dyn Future<Output = Result<Option<(Incoming, Lock)>>> + Send>>;
+type Completion = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// A subscription that is received from.
+pub(crate) struct Puller {
+    receiver: SubscriptionReceiver,
+    /// What the service is asked to wait for a message.
+    wait: Duration,
+    /// What came with the request that asked whether there is such a subscription.
+    first: Option<(Incoming, Lock)>,
+    pulls: FuturesUnordered<Pull>,
+    completions: FuturesUnordered<Completion>,
+    /// How many pulls there are to be.
+    want: usize,
+}
+
+impl Puller {
+    /// Asks once, without waiting. `None` if there is no such subscription.
+    pub(super) async fn open(
+        receiver: SubscriptionReceiver,
+        liveness: Duration,
+    ) -> Result<Option<Self>> {
+        let first = match pull(&receiver, Duration::ZERO).await {
+            Ok(first) => first,
+            Err(Failed::Missing) => return Ok(None),
+            Err(Failed::Error(error)) => return Err(error),
+        };
+        Ok(Some(Self {
+            receiver,
+            // A connection that is dead shows when the answer is overdue, and that within the
+            // liveness time.
+            wait: Duration::from_secs((liveness.as_secs() / 2).max(1)),
+            first,
+            pulls: FuturesUnordered::new(),
+            completions: FuturesUnordered::new(),
+            want: 1,
+        }))
+    }
+
+    /// Sends the pulls that there are to be.
+    fn fill(&mut self) {
+        while self.pulls.len() < self.want {
+            let (receiver, wait) = (self.receiver.clone(), self.wait);
+            self.pulls.push(Box::pin(async move {
+                pull(&receiver, wait).await.map_err(|failed| match failed {
+                    Failed::Missing => Error::new(
+                        ErrorKind::Broker,
+                        "servicebus: the subscription was deleted",
+                    ),
+                    Failed::Error(error) => error,
+                })
+            }));
+        }
+    }
+
+    /// Takes what a pull came back with.
+    fn pulled(&mut self, pulled: Option<(Incoming, Lock)>) -> Option<(Incoming, Lock)> {
+        self.want = match pulled {
+            Some(_) => (self.want * 2).min(MAX_PULLS),
+            None => 1,
+        };
+        pulled
+    }
+}
+
+impl Receiver for Puller {
+    type Lock = Lock;
+
+    async fn next(&mut self) -> Result<(Incoming, Lock)> {
+        if let Some(first) = self.first.take() {
+            self.want = 2;
+            return Ok(first);
+        }
+        loop {
+            self.fill();
+            tokio::select! {
+                biased;
+                Some(completed) = self.completions.next() => completed?,
+                Some(pulled) = self.pulls.next() => {
+                    let pulled = pulled?;
+                    if let Some(message) = self.pulled(pulled) {
+                        return Ok(message);
+                    }
+                }
+            }
+        }
+    }
+
+    fn more(&mut self) -> Option<Result<(Incoming, Lock)>> {
+        self.fill();
+        let pulled = self.pulls.next().now_or_never()??;
+        match pulled {
+            Ok(pulled) => self.pulled(pulled).map(Ok),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    async fn complete(&mut self, locks: Vec<Lock>) -> Result<()> {
+        for lock in locks {
+            self.completions.push(Box::pin(lock.complete()));
+        }
+        // They go on beside the next pulls, until there are too many of them.
+        while self.completions.len() > MAX_COMPLETIONS
+            && let Some(completed) = self.completions.next().await
+        {
+            completed?;
+        }
+        // Sends them: nothing of them has happened before they are polled.
+        let polled = future::poll_fn(|cx| {
+            while let std::task::Poll::Ready(Some(completed)) = self.completions.poll_next_unpin(cx)
+            {
+                completed?;
+            }
+            std::task::Poll::Ready(Ok(()))
+        });
+        polled.await
+    }
+
+    async fn peek(&mut self, _: i64, _: i64) -> Result<Option<Vec<Incoming>>> {
+        Ok(None)
+    }
+}
+
+/// A message that is locked. If it is dropped without having been completed, it is given back, so that
+/// whoever receives next need not wait until the lock ends.
+pub(crate) struct Lock {
+    response: Option<PeekLockResponse>,
+}
+
+impl Lock {
+    async fn complete(mut self) -> Result<()> {
+        let Some(response) = &self.response else {
+            return Ok(());
+        };
+        let deleted = response.delete_message().await;
+        // Whatever came of it: giving it back would not help.
+        self.response = None;
+        match deleted {
+            Ok(_) => Ok(()),
+            // The lock had ended. The message comes again, and is known.
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(without_outcome(error)),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let (Some(response), Ok(runtime)) = (self.response.take(), Handle::try_current()) {
+            runtime.spawn(async move {
+                // If this does not work, the lock ends by itself.
+                let _ = timeout(PATIENCE, response.unlock_message()).await;
+            });
+        }
+    }
+}
+
+enum Failed {
+    /// There is no such subscription.
+    Missing,
+    Error(Error),
+}
+
+/// Asks for a message.
+async fn pull(
+    receiver: &SubscriptionReceiver,
+    wait: Duration,
+) -> Result<Option<(Incoming, Lock)>, Failed> {
+    let response = match receiver.peek_lock_message2(Some(wait)).await {
+        Ok(response) => response,
+        Err(error) if is_missing(&error) => return Err(Failed::Missing),
+        Err(error) => return Err(Failed::Error(without_outcome(error))),
+    };
+    if *response.status() == StatusCode::NoContent {
+        return Ok(None);
+    }
+    let incoming = read(&response).map_err(Failed::Error)?;
+    let lock = Lock {
+        response: Some(response),
+    };
+    Ok(Some((incoming, lock)))
+}
+
+fn read(response: &PeekLockResponse) -> Result<Incoming> {
+    // Headers from headers: that cannot fail.
+    let headers: Headers = response
+        .custom_properties()
+        .map_err(|_| no_message("has no properties"))?;
+    let properties = headers.get_optional_str(&OURS.into());
+    let properties: Value = properties
+        .and_then(|text| serde_json::from_str(text).ok())
+        .ok_or_else(|| no_message("has no properties"))?;
+    let number = |name: &str| properties.get(name).and_then(Value::as_i64);
+    let body = STANDARD.decode(response.body());
+    Ok(Incoming {
+        number: number("EnqueuedSequenceNumber")
+            .ok_or_else(|| no_message("has no number of its topic"))?,
+        sequence: number("SequenceNumber").ok_or_else(|| no_message("has no number"))?,
+        // Counted with this one here, and without it in AMQP.
+        deliveries: number("DeliveryCount")
+            .and_then(|count| u32::try_from(count - 1).ok())
+            .unwrap_or(0),
+        body: Bytes::from(body.map_err(|_| no_message("has no body"))?),
+    })
+}
