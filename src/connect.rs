@@ -2,6 +2,9 @@
 
 use scaleout_core::{Backplane, Connector, Error, ErrorKind, Result};
 
+/// Also that of a connection string, which has none.
+const SERVICEBUS: &str = "servicebus";
+
 /// Connects a node to the broker that `url` names, such as `memory:` or
 /// `redis://user:password@host:6379/?namespace=chat`.
 ///
@@ -73,6 +76,11 @@ pub fn connector(url: &str) -> Result<Connector> {
         #[cfg(not(feature = "rabbitmq"))]
         "amqp" | "amqps" => Err(not_enabled("rabbitmq")),
 
+        #[cfg(feature = "servicebus")]
+        SERVICEBUS => scaleout_servicebus::connector(url),
+        #[cfg(not(feature = "servicebus"))]
+        SERVICEBUS => Err(not_enabled("servicebus")),
+
         _ => Err(Error::new(
             ErrorKind::InvalidInput,
             format!("unknown scheme `{scheme}`; {}", enabled()),
@@ -83,6 +91,9 @@ pub fn connector(url: &str) -> Result<Connector> {
 /// What stands before the colon, if it looks like a scheme. Nothing else of a URL may get into an
 /// error, and a URL that was mistyped may have its password anywhere.
 fn scheme(url: &str) -> Result<&str> {
+    if is_connection_string(url) {
+        return Ok(SERVICEBUS);
+    }
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.');
     if !scheme.starts_with(|c: char| c.is_ascii_alphabetic()) || !scheme.bytes().all(allowed) {
@@ -97,11 +108,22 @@ fn scheme(url: &str) -> Result<&str> {
     Ok(scheme)
 }
 
+/// Whether it is what Azure shows for a namespace: `Endpoint=sb://...;SharedAccessKeyName=...`, in any
+/// order.
+fn is_connection_string(url: &str) -> bool {
+    let (string, _) = url.split_once('?').unwrap_or((url, ""));
+    string.split(';').any(|part| {
+        let name = part.split_once('=').map_or("", |(name, _)| name);
+        name.trim().eq_ignore_ascii_case("endpoint")
+    })
+}
+
 #[cfg(not(all(
     feature = "memory",
     feature = "redis",
     feature = "postgres",
-    feature = "rabbitmq"
+    feature = "rabbitmq",
+    feature = "servicebus"
 )))]
 fn not_enabled(feature: &str) -> Error {
     Error::new(
@@ -124,6 +146,10 @@ fn enabled() -> String {
         "amqp://",
         #[cfg(feature = "rabbitmq")]
         "amqps://",
+        #[cfg(feature = "servicebus")]
+        "servicebus://",
+        #[cfg(feature = "servicebus")]
+        "Endpoint=sb://",
     ];
     if schemes.is_empty() {
         return "no backend is enabled".to_owned();
@@ -163,6 +189,22 @@ mod tests {
             );
             assert!(!message.contains("hunter2"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_connection_string_of_azure_is_a_url() {
+        for url in [
+            "Endpoint=sb://chat.servicebus.windows.net/;SharedAccessKeyName=a;SharedAccessKey=hunter2=",
+            "SharedAccessKeyName=a;SharedAccessKey=hunter2=;endpoint=sb://chat?namespace=b",
+        ] {
+            assert_eq!(scheme(url).unwrap(), SERVICEBUS);
+            #[cfg(feature = "servicebus")]
+            connector(url).unwrap();
+            #[cfg(not(feature = "servicebus"))]
+            assert_eq!(refused(url).1, "feature `servicebus` is not enabled");
+        }
+        let (_, message) = refused("SharedAccessKey=hunter2");
+        assert!(!message.contains("hunter2"), "{message}");
     }
 
     #[test]

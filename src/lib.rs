@@ -38,6 +38,8 @@
 //! | `memory` (default) | `memory:` | nothing: the nodes of one process |
 //! | `redis` | `redis://`, `rediss://` | Redis 6.2 or later |
 //! | `postgres` | `postgres://`, `postgresql://` | PostgreSQL 13 or later |
+//! | `rabbitmq` | `amqp://`, `amqps://` | RabbitMQ 3.9 or later, with streams |
+//! | `servicebus` | `servicebus://`, `Endpoint=sb://` | an Azure Service Bus namespace, standard or premium |
 //! | `hub` | | an axum server; adds the SignalR hub |
 //! | `full` | all of these | |
 //!
@@ -80,6 +82,11 @@ pub use scaleout_redis as redis;
 #[cfg(feature = "postgres")]
 #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
 pub use scaleout_postgres as postgres;
+
+/// The Azure Service Bus backend: its own options, and credentials of Entra ID.
+#[cfg(feature = "servicebus")]
+#[cfg_attr(docsrs, doc(cfg(feature = "servicebus")))]
+pub use scaleout_servicebus as servicebus;
 
 /// The README's example compiles.
 #[cfg(doctest)]

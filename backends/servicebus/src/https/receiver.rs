@@ -1,16 +1,14 @@
 //! [`Puller`]: several requests for a message under way at once, and the completions beside them.
 
-use std::{future::Future, pin::Pin};
-
 use azure_core::{StatusCode, headers::Headers};
 use azure_messaging_servicebus::service_bus::{PeekLockResponse, SubscriptionReceiver};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future, stream::FuturesUnordered};
 use scaleout_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 use tokio::{
     runtime::Handle,
+    task::{JoinError, JoinSet},
     time::{Duration, timeout},
 };
 
@@ -28,18 +26,20 @@ const MAX_COMPLETIONS: usize = 64;
 /// How long it is tried to give a message back that nobody wants.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-type Pull = Pin<Box<dyn Future<Output = Result<Option<(Incoming, Lock)>>> + Send>>;
-type Completion = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+type Pulled = Result<Option<(Incoming, Lock)>>;
 
 /// A subscription that is received from.
+///
+/// Its requests are tasks, which end with it: they go on while nobody asks for a message, so that no
+/// answer is overdue only because nobody looked.
 pub(crate) struct Puller {
     receiver: SubscriptionReceiver,
     /// What the service is asked to wait for a message.
     wait: Duration,
     /// What came with the request that asked whether there is such a subscription.
     first: Option<(Incoming, Lock)>,
-    pulls: FuturesUnordered<Pull>,
-    completions: FuturesUnordered<Completion>,
+    pulls: JoinSet<Pulled>,
+    completions: JoinSet<Result<()>>,
     /// How many pulls there are to be.
     want: usize,
 }
@@ -61,8 +61,8 @@ impl Puller {
             // liveness time.
             wait: Duration::from_secs((liveness.as_secs() / 2).max(1)),
             first,
-            pulls: FuturesUnordered::new(),
-            completions: FuturesUnordered::new(),
+            pulls: JoinSet::new(),
+            completions: JoinSet::new(),
             want: 1,
         }))
     }
@@ -71,7 +71,7 @@ impl Puller {
     fn fill(&mut self) {
         while self.pulls.len() < self.want {
             let (receiver, wait) = (self.receiver.clone(), self.wait);
-            self.pulls.push(Box::pin(async move {
+            self.pulls.spawn(async move {
                 pull(&receiver, wait).await.map_err(|failed| match failed {
                     Failed::Missing => Error::new(
                         ErrorKind::Broker,
@@ -79,7 +79,7 @@ impl Puller {
                     ),
                     Failed::Error(error) => error,
                 })
-            }));
+            });
         }
     }
 
@@ -105,9 +105,9 @@ impl Receiver for Puller {
             self.fill();
             tokio::select! {
                 biased;
-                Some(completed) = self.completions.next() => completed?,
-                Some(pulled) = self.pulls.next() => {
-                    let pulled = pulled?;
+                Some(completed) = self.completions.join_next() => completed.map_err(broke)??,
+                Some(pulled) = self.pulls.join_next() => {
+                    let pulled = pulled.map_err(broke)??;
                     if let Some(message) = self.pulled(pulled) {
                         return Ok(message);
                     }
@@ -118,32 +118,23 @@ impl Receiver for Puller {
 
     fn more(&mut self) -> Option<Result<(Incoming, Lock)>> {
         self.fill();
-        let pulled = self.pulls.next().now_or_never()??;
-        match pulled {
-            Ok(pulled) => self.pulled(pulled).map(Ok),
-            Err(error) => Some(Err(error)),
+        match self.pulls.try_join_next()?.map_err(broke) {
+            Ok(Ok(pulled)) => self.pulled(pulled).map(Ok),
+            Ok(Err(error)) | Err(error) => Some(Err(error)),
         }
     }
 
     async fn complete(&mut self, locks: Vec<Lock>) -> Result<()> {
         for lock in locks {
-            self.completions.push(Box::pin(lock.complete()));
+            self.completions.spawn(lock.complete());
         }
         // They go on beside the next pulls, until there are too many of them.
         while self.completions.len() > MAX_COMPLETIONS
-            && let Some(completed) = self.completions.next().await
+            && let Some(completed) = self.completions.join_next().await
         {
-            completed?;
+            completed.map_err(broke)??;
         }
-        // Sends them: nothing of them has happened before they are polled.
-        let polled = future::poll_fn(|cx| {
-            while let std::task::Poll::Ready(Some(completed)) = self.completions.poll_next_unpin(cx)
-            {
-                completed?;
-            }
-            std::task::Poll::Ready(Ok(()))
-        });
-        polled.await
+        Ok(())
     }
 
     async fn peek(&mut self, _: i64, _: i64) -> Result<Option<Vec<Incoming>>> {
@@ -183,6 +174,11 @@ impl Drop for Lock {
             });
         }
     }
+}
+
+/// A request that did not come to its end: the runtime does, or there is a defect.
+fn broke(error: JoinError) -> Error {
+    Error::new(ErrorKind::Unavailable, "a request to servicebus broke off").with_source(error)
 }
 
 enum Failed {
