@@ -51,7 +51,7 @@ fn connect(config: Config, options: Options) -> Result<Connector> {
             AnyBackend::new(ServiceBus::new(config.clone(), http, Amqp::new(config)))
         }
         TransportKind::Https => {
-            let https = Https::new(&config, http.clone());
+            let https = Https::new(&config, Http::new(&config)?);
             AnyBackend::new(ServiceBus::new(config, http, https))
         }
     };

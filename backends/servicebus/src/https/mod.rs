@@ -1,7 +1,7 @@
 //! Messages over HTTPS: a request for each, several under way at once. For where nothing but port 443
 //! is open; AMQP does the same with a fraction of the requests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use azure_messaging_servicebus::{
     prelude::TopicClient,
@@ -15,6 +15,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     config::Config,
+    error::closed,
     http::{Http, refusal},
     transport::{Outgoing, Sent, Transport},
 };
@@ -32,24 +33,35 @@ const NOTHING: &str = "scaleout/messages/0/00000000-0000-0000-0000-000000000000"
 
 /// The namespace over HTTPS.
 pub(crate) struct Https {
+    /// Nothing once it was closed: connections end with the last that uses them.
+    open: Mutex<Option<Open>>,
+    liveness: Duration,
+}
+
+#[derive(Clone)]
+struct Open {
     http: Http,
     client: Arc<Client>,
-    liveness: Duration,
 }
 
 impl Https {
     pub(crate) fn new(config: &Config, http: Http) -> Self {
+        let client = Arc::new(Client::new(http.clone(), config.liveness));
         Self {
-            client: Arc::new(Client::new(http.clone(), config.liveness)),
-            http,
+            open: Mutex::new(Some(Open { http, client })),
             liveness: config.liveness,
         }
+    }
+
+    fn open(&self) -> Result<Open> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clone().ok_or_else(closed)
     }
 
     fn topic(&self, topic: &str) -> Result<TopicClient> {
         // It would put the host together itself, and sign with the key, which the client does better:
         // it is told neither.
-        TopicClient::new(self.client.clone(), "namespace", topic, "", String::new())
+        TopicClient::new(self.open()?.client, "namespace", topic, "", String::new())
             .map_err(client::failure)
     }
 }
@@ -58,8 +70,9 @@ impl Transport for Https {
     type Receiver = Puller;
 
     async fn probe(&self) -> Result<()> {
-        let url = self.http.url(NOTHING)?;
-        let asked = self.http.send(
+        let http = self.open()?.http;
+        let url = http.url(NOTHING)?;
+        let asked = http.send(
             Method::POST,
             url,
             HeaderMap::new(),
@@ -101,7 +114,8 @@ impl Transport for Https {
     }
 
     async fn close(&self, _: Instant) {
-        // Connections are the client's, and end with it.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        *open = None;
     }
 }
 
