@@ -50,6 +50,12 @@ impl Inbox {
         }
     }
 
+    /// Begins after this number.
+    pub(crate) fn begin_after(&mut self, incoming: &Incoming) {
+        self.next = Some(incoming.sequence + 1);
+        self.last = incoming.number;
+    }
+
     /// Takes a message. What is due is taken out with [`due`](Self::due).
     pub(crate) fn put(&mut self, incoming: Incoming) -> Sorted {
         let next = *self.next.get_or_insert(incoming.sequence);

@@ -12,8 +12,8 @@ use crate::{
     inbox::Sorted,
     life,
     own::{Held, Own, Shared},
-    transport::{Incoming, Receiver, Transport},
-    wire::Body,
+    transport::{Incoming, Outgoing, Receiver, Sent, Transport},
+    wire,
 };
 
 /// Messages that are completed with one word, at most.
@@ -46,7 +46,7 @@ impl<T: Transport> Shared<T> {
         let mut held = self.make(log, epoch).await?;
         let own = held.own()?;
         let receiver = self.transport.receive(&own.topic, &own.name).await?;
-        let Some(receiver) = receiver else {
+        let Some(mut receiver) = receiver else {
             return Err(match self.topics.given() {
                 Some(_) => self.topics.missing(&own.topic),
                 None => Error::new(
@@ -55,8 +55,33 @@ impl<T: Transport> Shared<T> {
                 ),
             });
         };
+        if self.topics.given().is_some() && !resumes {
+            self.skip(own, &mut receiver).await?;
+        }
         // What was sent between the end of the old subscription and this one is gone.
         Ok(self.deliver(held, receiver, resumes.then_some(epoch)))
+    }
+
+    /// Skips what a subscription has that was made before this node was there: all that comes before a
+    /// mark.
+    async fn skip(&self, own: &mut Own, receiver: &mut T::Receiver) -> Result<()> {
+        let id = Epoch::random().get();
+        let mark = Outgoing {
+            id: format!("mark-{id:032x}"),
+            body: wire::mark(id),
+        };
+        let body = mark.body.clone();
+        if self.transport.send(&own.topic, mark).await? == Sent::NoTopic {
+            return Err(self.topics.missing(&own.topic));
+        }
+        loop {
+            let (incoming, lock) = receiver.next().await?;
+            receiver.complete(vec![lock]).await?;
+            if incoming.body == body {
+                own.inbox.begin_after(&incoming);
+                return Ok(());
+            }
+        }
     }
 
     fn deliver(
@@ -180,10 +205,14 @@ fn lose(own: &mut Own, sender: &ListenerSender) {
 /// Hands over what is due. Returns whether the listener takes more.
 async fn hand_over(own: &mut Own, sender: &ListenerSender, foreign: &mut Foreign) -> bool {
     while let Some(incoming) = own.inbox.due() {
-        let Some(frame) = frame(&incoming) else {
-            foreign.count += 1;
-            foreign.number = incoming.number;
-            continue;
+        let frame = match read(&incoming) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => continue,
+            Err(NotOurs) => {
+                foreign.count += 1;
+                foreign.number = incoming.number;
+                continue;
+            }
         };
         let epoch = own.epoch;
         if !sender.room().await || !sender.send(Arrival::Frame { epoch, frame }) {
@@ -193,16 +222,21 @@ async fn hand_over(own: &mut Own, sender: &ListenerSender, foreign: &mut Foreign
     true
 }
 
-/// The frame that a message carries. The service's numbers begin with 1.
-fn frame(incoming: &Incoming) -> Option<StoredFrame> {
-    let number = u64::try_from(incoming.number).ok()?.checked_sub(1)?;
-    match Body::decode(incoming.body.clone()) {
-        Body::Frame { len, bytes } if (1..=SLOT).contains(&u64::from(len)) => {
-            Some(StoredFrame::in_slot(number, SLOT, len, bytes))
+/// The frame that a message carries, if it does. The service's numbers begin with 1.
+fn read(incoming: &Incoming) -> Result<Option<StoredFrame>, NotOurs> {
+    let number = u64::try_from(incoming.number).map_err(|_| NotOurs)?;
+    let number = number.checked_sub(1).ok_or(NotOurs)?;
+    match wire::Body::decode(incoming.body.clone()) {
+        wire::Body::Frame { len, bytes } if (1..=SLOT).contains(&u64::from(len)) => {
+            Ok(Some(StoredFrame::in_slot(number, SLOT, len, bytes)))
         }
-        _ => None,
+        wire::Body::Mark => Ok(None),
+        _ => Err(NotOurs),
     }
 }
+
+/// Somebody else wrote it.
+struct NotOurs;
 
 /// Messages that somebody else wrote into the topic.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 
 const FRAME: u8 = b'F';
+const MARK: u8 = b'M';
 /// The letter, and how many messages the frame holds.
 const HEADER: usize = 5;
 
@@ -11,6 +12,8 @@ const HEADER: usize = 5;
 pub(crate) enum Body {
     /// A frame of `len` messages.
     Frame { len: u32, bytes: Bytes },
+    /// Nothing: whoever wrote it wants to see it come, and to know that all before it has come.
+    Mark,
     /// Something else wrote it.
     Foreign,
 }
@@ -24,6 +27,7 @@ impl Body {
                 let len = body.get_u32();
                 Self::Frame { len, bytes: body }
             }
+            Some(&MARK) if body.len() == 1 + size_of::<u128>() => Self::Mark,
             _ => Self::Foreign,
         }
     }
@@ -38,6 +42,13 @@ pub(crate) fn frame(len: u32, bytes: &[u8]) -> Bytes {
     body.into()
 }
 
+/// The body of a mark.
+pub(crate) fn mark(id: u128) -> Bytes {
+    let mut body = vec![MARK];
+    body.extend_from_slice(&id.to_be_bytes());
+    body.into()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -49,6 +60,7 @@ mod tests {
         let bytes = Bytes::from_static(b"frame");
         let body = frame(3, &bytes);
         assert_eq!(Body::decode(body), Body::Frame { len: 3, bytes });
+        assert_eq!(Body::decode(mark(7)), Body::Mark);
         assert_eq!(Body::decode(Bytes::new()), Body::Foreign);
     }
 

@@ -193,6 +193,27 @@ async fn with_a_subscription_that_was_made_for_it_a_node_needs_no_right_to_manag
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_subscription_had_before_its_node_came_is_skipped() {
+    let entity = format!("{LOG}/subscriptions/mine");
+    let (emulator, string) = without_manage(Some(&entity)).await;
+    let other = node(&emulator, "").await;
+    for number in 0..10 {
+        soon(other.publish("t", format!("old {number}")))
+            .await
+            .unwrap();
+    }
+    let url = format!("{string}?partitioning=1&subscription=mine");
+    let connector = scaleout_servicebus::connector(&url).unwrap();
+    let node = soon(Backplane::connect(connector)).await.unwrap();
+    let mut tail = soon(node.subscribe("t", Start::Latest)).await.unwrap();
+    soon(other.publish("t", "new")).await.unwrap();
+    expect(&mut tail, "new").await;
+    for node in [node, other] {
+        soon(node.close(GUARD)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_that_was_dropped_is_not_left_at_the_service() {
     let emulator = emulator().await;
     let node = soon(Backplane::connect(connect(&emulator, "")))
