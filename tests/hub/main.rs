@@ -7,6 +7,7 @@
 #![expect(clippy::unused_async, reason = "hub methods are async")]
 
 mod client;
+mod no_history;
 mod node;
 
 mod auth;

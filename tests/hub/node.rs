@@ -319,7 +319,11 @@ impl Node {
 
     /// A node on the backplane that `url` names, listening on a free port.
     pub(crate) async fn on(url: &str, options: HubOptions) -> Self {
-        let backplane = scaleout::connect(url).await.unwrap();
+        Self::over(scaleout::connect(url).await.unwrap(), options).await
+    }
+
+    /// A node on a backplane that is there.
+    pub(crate) async fn over(backplane: Backplane, options: HubOptions) -> Self {
         let (sender, log) = mpsc::unbounded_channel();
         let state = TestHub {
             log: sender,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outgoing;
 use crate::{
-    Error, Position, Topic,
+    Epoch, Error, Position, Sequence, Topic,
     hub::{connection::Connection, id::ConnectionId, transport::Kind},
 };
 
@@ -209,6 +209,25 @@ impl Manager {
         }
         member.pace = Pace::Resumed(position);
         CaughtUp::Yes
+    }
+
+    /// Takes a member that was behind along from where the group is, and tells where that is.
+    pub(super) fn go_on(&self, id: &ConnectionId, topic: &Topic) -> Position {
+        /// Before the group's first message, in a life that no message has.
+        const UNKNOWN: Position = Position::new(Epoch::new(0), Sequence::ZERO);
+        let mut state = self.write();
+        let Some(group) = state.groups.get_mut(topic) else {
+            return UNKNOWN;
+        };
+        let reached = group
+            .position
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .unwrap_or(UNKNOWN);
+        if let Some(member) = group.members.get_mut(id) {
+            member.pace = Pace::Resumed(reached);
+        }
+        reached
     }
 
     /// Throws everybody out of a group whose subscription failed, so that the next one to join tries

@@ -48,7 +48,8 @@ pub struct Resumed {
     pub cursor: Cursor,
     /// How many messages it was given again.
     pub replayed: u64,
-    /// Whether these are all that it missed. `false`: the history is gone, in part or all of it.
+    /// Whether these are all that it missed. `false`: the history is gone, in part or all of it, or
+    /// the backend has none. Whoever comes without a cursor has missed nothing.
     pub complete: bool,
 }
 
@@ -102,11 +103,21 @@ impl Lifetime {
             group: None,
             armed: true,
         };
-        let cursor = match cursor {
-            Some(cursor) => cursor,
-            None => self.inner.backplane.head(&topic).await?.cursor,
+        let resumed = if self.inner.backplane.capabilities().history {
+            let cursor = match cursor {
+                Some(cursor) => cursor,
+                None => self.inner.backplane.head(&topic).await?.cursor,
+            };
+            self.catch_up(connection, &topic, cursor).await?
+        } else {
+            // Nobody can say what came after a cursor: it goes on from now.
+            let position = self.inner.manager.go_on(connection.id(), &topic);
+            Resumed {
+                complete: cursor.is_none(),
+                cursor: Cursor::new(topic.clone(), position),
+                replayed: 0,
+            }
         };
-        let resumed = self.catch_up(connection, &topic, cursor).await?;
         undo.armed = false;
         Ok(resumed)
     }
