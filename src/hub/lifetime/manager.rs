@@ -414,7 +414,7 @@ mod tests {
     }
 
     fn at(sequence: u64) -> Position {
-        Position::new(crate::Epoch::new(1), crate::Sequence::new(sequence))
+        Position::new(Epoch::new(1), Sequence::new(sequence))
     }
 
     fn join(manager: &Manager, connection: &Connection) -> Joined {
