@@ -56,6 +56,9 @@ mod context;
 mod counting;
 mod dispatch;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 #[expect(clippy::module_inception, reason = "it is the hub")]
 mod hub;

@@ -22,13 +22,20 @@ pub(crate) fn body<G: AsRef<Outbound> + Send + Sync + 'static>(
     stream::StreamExt::chain(first, rest)
 }
 
-/// One unit as an event: a field for each of its lines, and an empty line.
-fn event(unit: &[u8]) -> Bytes {
+/// One unit as an event: a field for each of its lines, and an empty line. Clients take a carriage return,
+/// a line feed, and both together for the end of a line; what stood there is a line feed to them.
+pub(crate) fn event(unit: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(unit.len() + 16);
-    for line in unit.split(|byte| *byte == b'\n') {
+    let mut rest = unit;
+    loop {
+        let end = memchr::memchr2(b'\r', b'\n', rest);
         out.put_slice(b"data: ");
-        out.put_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        out.put_slice(&rest[..end.unwrap_or(rest.len())]);
         out.put_slice(b"\r\n");
+        let Some(end) = end else { break };
+        rest = rest[end..]
+            .strip_prefix(b"\r\n")
+            .unwrap_or(&rest[end + 1..]);
     }
     out.put_slice(b"\r\n");
     out.freeze()
@@ -41,6 +48,10 @@ mod tests {
     #[test]
     fn each_line_is_a_field() {
         assert_eq!(event(b"{}\x1e{}\x1e"), "data: {}\x1e{}\x1e\r\n\r\n");
-        assert_eq!(event(b"a\r\nb\nc"), "data: a\r\ndata: b\r\ndata: c\r\n\r\n");
+        for unit in ["a\r\nb\nc", "a\rb\nc"] {
+            let event = event(unit.as_bytes());
+            assert_eq!(event, "data: a\r\ndata: b\r\ndata: c\r\n\r\n");
+        }
+        assert_eq!(event(b"\r\r"), "data: \r\ndata: \r\ndata: \r\n\r\n");
     }
 }

@@ -4,7 +4,7 @@
 //! but 1000 for a failure, even the empty one that they sent themselves. Reading and writing are two
 //! futures of their own that are never dropped while the connection is to go on.
 
-mod frame;
+pub(crate) mod frame;
 mod utf8;
 
 use std::{pin::pin, time::Duration};
