@@ -45,7 +45,7 @@ pub fn mutants(
     run_mutants(chosen, classes, ignored, target)
 }
 
-/// As [`mutants`], for the mutants of these names, and cases of any class. Where the broker cannot be
+/// As [`mutants()`], for the mutants of these names, and cases of any class. Where the broker cannot be
 /// reached, they are listed and not run, unless `SCALEOUT_REQUIRE` says otherwise.
 pub fn mutants_named(
     names: &'static [&'static str],
