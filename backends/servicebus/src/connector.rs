@@ -26,7 +26,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidInput`] if it is not of that shape, or if an option is unknown or has a value
+/// [`ErrorKind::InvalidInput`](scaleout_core::ErrorKind::InvalidInput) if it is not of that shape, or if an option is unknown or has a value
 /// that is not allowed.
 pub fn connector(url: &str) -> Result<Connector> {
     let (config, options) = config::read(url)?;
