@@ -158,9 +158,12 @@ async fn outlives_the_handle(ctx: Ctx) -> Result<(), Failure> {
 async fn thousand_made_and_dropped(ctx: Ctx) -> Result<(), Failure> {
     let other = ctx.node().await?;
     let tasks = || Handle::current().metrics().num_alive_tasks();
-    // One is kept, so that the connections that subscriptions need are there before counting.
-    let first = ctx.fresh_topic();
-    let _kept = other.subscribe(&ctx.topic("kept"), Start::Latest).await?;
+    // One is kept, and has been used, so that the connections and requests that subscriptions need are
+    // there before counting.
+    let (first, topic) = (ctx.fresh_topic(), ctx.topic("kept"));
+    let mut kept = other.subscribe(&topic, Start::Latest).await?;
+    ctx.node().await?.publish(&topic, "used").await?;
+    kept.entry().await?;
     let before = tasks();
     let mut topics = Vec::new();
     for round in 0..1_000 {
