@@ -78,10 +78,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "rabbitmq")]
         "rabbitmq" => {
             // What is published stays at the broker, so it gets a namespace that can be removed.
-            let url = bare::rabbitmq::with_namespace(&args.url);
+            let url = bare::with_namespace(&args.url);
             let (bare, args) = (bare::rabbitmq::Client::open(&url)?, Args { url, ..args });
             let compared = compare(&bare, &args).await;
             scaleout_rabbitmq::remove(&args.url).await?;
+            compared
+        }
+        #[cfg(feature = "servicebus")]
+        "servicebus" => {
+            // Topics stay until somebody deletes them.
+            let url = bare::with_namespace(&args.url);
+            let (bare, args) = (bare::servicebus::Client::open(&url)?, Args { url, ..args });
+            let compared = compare(&bare, &args).await;
+            scaleout::servicebus::remove(&args.url).await?;
             compared
         }
         name => bail!("there is no bare client to hold {name} against"),

@@ -50,6 +50,11 @@ fn target(url: String) -> UrlTarget {
             })
             .with_remove(|url| Box::pin(async move { scaleout_rabbitmq::remove(&url).await }));
     }
+    #[cfg(feature = "servicebus")]
+    if url.starts_with("servicebus:") || url.starts_with("Endpoint=") {
+        return UrlTarget::new(url, scaleout::connector)
+            .with_remove(|url| Box::pin(async move { scaleout::servicebus::remove(&url).await }));
+    }
     // All backends that retain by number of frames call the option so.
     UrlTarget::new(url, scaleout::connector)
         .with_retention(|frames| vec![("retention_frames".to_owned(), frames.to_string())])

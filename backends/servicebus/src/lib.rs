@@ -1,10 +1,9 @@
 #![doc = include_str!("../README.md")]
-// Until messages go over HTTPS, too.
-#![allow(dead_code)]
 
 mod amqp;
 mod append;
 mod backend;
+mod bare;
 mod config;
 mod connector;
 mod error;
@@ -16,13 +15,17 @@ mod listen;
 mod manage;
 mod names;
 mod own;
+mod remove;
 mod sas;
 mod slot;
 mod tls;
 mod transport;
 mod wire;
 
+#[doc(hidden)]
+pub use self::bare::Bare;
 pub use self::{
     connector::{connector, connector_with_credential},
+    remove::remove,
     sas::{AccessToken, TokenCredential},
 };

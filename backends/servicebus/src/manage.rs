@@ -106,12 +106,20 @@ impl Manager {
 
     /// Deletes a subscription, if it is there.
     pub(crate) async fn delete_subscription(&self, topic: &str, name: &str) -> Result<()> {
-        let path = subscription(topic, name);
-        let response = self.call(Method::DELETE, &path, None).await?;
+        self.delete(&subscription(topic, name)).await
+    }
+
+    /// Deletes a topic with its subscriptions, if it is there.
+    pub(crate) async fn delete_topic(&self, name: &str) -> Result<()> {
+        self.delete(name).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        let response = self.call(Method::DELETE, path, None).await?;
         match response.status() {
             status if status.is_success() => Ok(()),
             StatusCode::NOT_FOUND => Ok(()),
-            _ => Err(refused("deleting", &path, response).await),
+            _ => Err(refused("deleting", path, response).await),
         }
     }
 

@@ -198,7 +198,7 @@ impl Credential {
         self
     }
 
-    #[cfg(test)]
+    /// The policy and its key, unless the application gets the tokens.
     pub(crate) fn exposed_key(&self) -> Option<(&str, &str)> {
         match self {
             Self::Key { policy, key, .. } => Some((policy, key.expose())),

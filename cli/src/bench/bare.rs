@@ -8,10 +8,14 @@ pub(super) mod postgres;
 pub(super) mod rabbitmq;
 #[cfg(feature = "redis")]
 pub(super) mod redis;
+#[cfg(feature = "servicebus")]
+pub(super) mod servicebus;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(any(feature = "rabbitmq", feature = "servicebus"))]
+use scaleout::Epoch;
 
 use super::{Load, round::Round};
 
@@ -19,6 +23,16 @@ use super::{Load, round::Round};
 /// control: without this, Redis throws a subscriber out that lags by more than 8 MB for a minute or
 /// by 32 MB, and a channel drops. It costs the bare client nothing while its subscriber keeps up.
 const AHEAD: u64 = 16_384;
+
+/// The URL with a namespace of its own, unless it names one, which is to be removed afterwards.
+#[cfg(any(feature = "rabbitmq", feature = "servicebus"))]
+pub(super) fn with_namespace(url: &str) -> String {
+    if url.contains("namespace=") {
+        return url.to_owned();
+    }
+    let mark = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{mark}namespace=bench-{}", Epoch::random())
+}
 
 /// A bare client at its best.
 pub(super) trait Bare {

@@ -28,7 +28,7 @@ use crate::{
     transport::{Outgoing, Sent, Transport},
 };
 
-pub(crate) use self::receiver::AmqpReceiver;
+pub(crate) use self::{receiver::AmqpReceiver, stream::Stream};
 
 /// The namespace over AMQP.
 pub(crate) struct Amqp {

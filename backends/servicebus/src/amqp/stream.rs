@@ -24,14 +24,14 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// A stream that can be cut.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     io: Box<dyn Io>,
     cut: Arc<Cut>,
 }
 
 /// Ends a stream: whoever reads or writes finds it broken, also if he waits already.
 #[derive(Debug, Default)]
-pub(super) struct Cut {
+pub(crate) struct Cut {
     done: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -60,7 +60,7 @@ impl Cut {
 
 impl Stream {
     /// Connects to the namespace.
-    pub(super) async fn connect(config: &Config) -> Result<(Self, Arc<Cut>)> {
+    pub(crate) async fn connect(config: &Config) -> Result<(Self, Arc<Cut>)> {
         let address = (config.host.as_str(), config.port);
         let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
         // The client writes frame by frame.

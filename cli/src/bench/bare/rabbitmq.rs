@@ -22,7 +22,6 @@ use lapin::{
     },
     types::{AMQPValue, FieldTable},
 };
-use scaleout::Epoch;
 use tokio::task::JoinSet;
 
 use super::{AHEAD, Bare, Pair};
@@ -37,15 +36,6 @@ const PREFETCH: u16 = 2_000;
 const ACK: u64 = 500;
 /// The last message of a stream.
 const FENCE: &[u8] = b"end of the round";
-
-/// The URL with a namespace of its own, unless it names one, which is to be removed afterwards.
-pub(in crate::bench) fn with_namespace(url: &str) -> String {
-    if url.contains("namespace=") {
-        return url.to_owned();
-    }
-    let mark = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{mark}namespace=bench-{}", Epoch::random())
-}
 
 pub(in crate::bench) struct Client(String);
 
