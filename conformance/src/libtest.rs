@@ -1,7 +1,8 @@
 //! Each case as a test of its own, for test targets with `harness = false`.
 //!
 //! ```no_run
-//! # fn connector(_: &str) -> scaleout_core::Result<scaleout_core::Connector> { unimplemented!() }
+//! # use scaleout_core::{Connector, Error, ErrorKind, Result};
+//! # fn connector(_: &str) -> Result<Connector> { Err(Error::new(ErrorKind::Unsupported, "an example")) }
 //! use scaleout_conformance::{UrlTarget, libtest::Run};
 //!
 //! fn main() -> std::process::ExitCode {
