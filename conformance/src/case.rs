@@ -188,6 +188,8 @@ pub enum Need {
     SeveralAddresses,
     /// A process of its own for a subscriber, which a test program runs itself as: see `child`.
     Child,
+    /// Processes that see another time than this one: `libfaketime`.
+    Clock,
     /// [`Target::broker`](crate::Target::broker): a broker process of its own, which can be ended,
     /// stopped and started again.
     Broker,
@@ -230,6 +232,7 @@ impl Need {
             Self::Proxy => "the broker is not reached over TCP",
             Self::SeveralAddresses => "a URL has one address",
             Self::Child => "no client process of its own can be started here",
+            Self::Clock => "no process with another clock can be started here",
             Self::Broker => "no broker process of its own can be started here",
             Self::Durable => "no broker whose data survive its process can be started here",
             Self::Wipe => "no broker that can be wiped can be started here",

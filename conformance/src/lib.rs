@@ -32,7 +32,7 @@
 //!
 //! `case` what a case is; `cases` all of them, a file per idea; `target` and `broker` what a backend
 //! lends the suite; `ctx`, `node` and `bare` what a case works with; `runner`, `suite` and `report`
-//! how cases are run; `child` a subscriber in another process; `checker` judges recorded histories; `proxy` breaks connections.
+//! how cases are run; `child` a client in another process; `clock` what a process takes for the time; `checker` judges recorded histories; `proxy` breaks connections.
 
 mod bare;
 pub mod broker;
@@ -42,6 +42,7 @@ pub mod cases;
 pub mod checker;
 #[cfg(all(unix, feature = "processes"))]
 pub mod child;
+mod clock;
 mod ctx;
 mod failure;
 #[cfg(feature = "libtest")]
@@ -65,6 +66,7 @@ pub use self::{
     bare::{Bare, BarePublisher, frame},
     broker::{Broker, Setup, Tls},
     case::{Case, Claim, Class, Level, Need, Run},
+    clock::Clock,
     ctx::{Ctx, Open},
     failure::{Failure, ResultExt},
     limits::Limits,

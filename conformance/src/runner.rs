@@ -62,6 +62,7 @@ pub(crate) fn excused(
             Need::Proxy => target.addr().is_some(),
             Need::SeveralAddresses => target.takes_several_addresses(),
             Need::Child => child_offered(),
+            Need::Clock => clock_offered(),
             Need::Broker
             | Need::Durable
             | Need::Wipe
@@ -87,6 +88,16 @@ fn child_offered() -> bool {
 
 #[cfg(not(all(unix, feature = "processes")))]
 fn child_offered() -> bool {
+    false
+}
+
+#[cfg(all(unix, feature = "processes"))]
+fn clock_offered() -> bool {
+    crate::clock::is_offered()
+}
+
+#[cfg(not(all(unix, feature = "processes")))]
+fn clock_offered() -> bool {
     false
 }
 

@@ -18,7 +18,7 @@ mod tests;
 #[cfg(all(unix, feature = "processes"))]
 mod tls;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use scaleout_core::{Error, ErrorKind, LogName, Result};
 
@@ -30,7 +30,7 @@ pub use self::{
     resp::{Connection, Reply},
     server::{Program, Server},
 };
-use crate::{BoxFuture, Target};
+use crate::{BoxFuture, Clock, Target};
 
 /// What a broker that is started for a case must be like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +120,17 @@ pub trait Broker: fmt::Debug + Send + Sync {
     /// Lets it go on, as `SIGCONT` does.
     fn cont(&self) -> BoxFuture<'_, Result<()>> {
         unsupported("go on")
+    }
+
+    /// Sets what its clock shows from its next [`start`](Self::start) on.
+    fn set_clock(&self, clock: Clock) -> BoxFuture<'_, Result<()>> {
+        let _ = clock;
+        unsupported("be given another clock")
+    }
+
+    /// What its clock shows.
+    fn time(&self) -> BoxFuture<'_, Result<SystemTime>> {
+        unsupported("tell the time")
     }
 
     /// Removes all its data. A running broker stays running.

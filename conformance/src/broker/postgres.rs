@@ -1,14 +1,16 @@
 //! [`Postgres`]: how to run a PostgreSQL cluster.
 
 use std::{
-    ffi::OsString,
     fmt, fs, io,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     thread::sleep,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::process::{Pid, Signal, geteuid};
@@ -260,6 +262,15 @@ impl Program for Postgres {
         })
     }
 
+    fn time(&self, port: u16) -> BoxFuture<'_, Result<SystemTime>> {
+        Box::pin(async move {
+            let statement = "SELECT floor(extract(epoch FROM now()))::bigint";
+            let seconds = self.sql(port, statement).await?.parse();
+            let seconds = seconds.map_err(|error| failed("no time", &error))?;
+            Ok(UNIX_EPOCH + Duration::from_secs(seconds))
+        })
+    }
+
     fn flush(&self, port: u16) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.sql(port, "CHECKPOINT").await.map(drop) })
     }
@@ -321,13 +332,17 @@ fn run_as_user(program: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
     }
-    let mut command = Command::new("setpriv");
-    let user = |option: &str| OsString::from(format!("--{option}={USER}"));
+    let mut command = Command::new(program);
+    if let Ok(user) = user() {
+        // Also without the groups of root.
+        command.uid(user.uid()).gid(user.gid());
+    }
     command
-        .args([user("reuid"), user("regid")])
-        .arg("--clear-groups")
-        .arg(program);
-    command
+}
+
+/// What belongs to [`USER`]: the package made him, and this directory for him.
+fn user() -> io::Result<fs::Metadata> {
+    fs::metadata("/var/lib/postgresql")
 }
 
 /// Gives a file to the user who runs the server, and lets him come to it.
@@ -335,9 +350,8 @@ fn give_away(path: &Path) -> io::Result<()> {
     if !geteuid().is_root() {
         return Ok(());
     }
-    // The package made the user, and this directory for him.
-    let of_user = fs::metadata("/var/lib/postgresql")?;
-    chown(path, Some(of_user.uid()), Some(of_user.gid()))?;
+    let user = user()?;
+    chown(path, Some(user.uid()), Some(user.gid()))?;
     match path.parent() {
         Some(parent) => fs::set_permissions(parent, fs::Permissions::from_mode(0o711)),
         None => Ok(()),

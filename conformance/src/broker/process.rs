@@ -10,6 +10,8 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::clock;
+
 /// How often a process is looked at while its end is awaited.
 const LOOK: Duration = Duration::from_millis(5);
 /// How much of what it wrote is shown when it fails.
@@ -72,5 +74,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         // At once, after SIGKILL; without it a zombie would stay.
         let _ = self.child.wait();
+        clock::tidy(self.child.id());
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use scaleout_core::{Error, ErrorKind, Result};
@@ -246,6 +246,16 @@ impl Program for RabbitMq {
             let delete = "[rabbit_amqqueue:delete(Q, false, false, <<\"wipe\">>) \
                           || Q <- rabbit_amqqueue:list()].";
             self.eval(port, delete).await.map(drop)
+        })
+    }
+
+    fn time(&self, port: u16) -> BoxFuture<'_, Result<SystemTime>> {
+        Box::pin(async move {
+            let seconds = self.eval(port, "os:system_time(second).").await?;
+            let seconds = seconds.trim().parse();
+            let seconds =
+                seconds.map_err(|_| Error::new(ErrorKind::Broker, "a node tells no time"))?;
+            Ok(UNIX_EPOCH + Duration::from_secs(seconds))
         })
     }
 

@@ -1,8 +1,14 @@
 //! [`Redis`]: how to run a Redis server.
 
-use std::{fmt, path::Path, process::Command, sync::Arc};
+use std::{
+    fmt,
+    path::Path,
+    process::Command,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use scaleout_core::{LogName, Result};
+use scaleout_core::{Error, ErrorKind, LogName, Result};
 
 use super::{
     Tls,
@@ -193,6 +199,16 @@ impl Program for Redis {
                 return Ok(());
             }
             self.command(port, &["SAVE"]).await.map(drop)
+        })
+    }
+
+    fn time(&self, port: u16) -> BoxFuture<'_, Result<SystemTime>> {
+        Box::pin(async move {
+            let reply = self.command(port, &["TIME"]).await?;
+            let seconds = reply.list().first().and_then(Reply::text);
+            let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+            let seconds = seconds.ok_or_else(|| Error::new(ErrorKind::Broker, "no time"))?;
+            Ok(UNIX_EPOCH + Duration::from_secs(seconds))
         })
     }
 

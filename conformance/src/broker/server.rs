@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicU16, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{Broker, Tls, process::Process, unsupported};
-use crate::{BoxFuture, Limits, Target};
+use crate::{BoxFuture, Clock, Limits, Target, clock};
 
 /// How long a broker may take to start, on a machine that does nothing else.
 const START: Duration = Duration::from_secs(30);
@@ -80,6 +80,12 @@ pub trait Program: fmt::Debug + Send + Sync + 'static {
     fn flush(&self, port: u16) -> BoxFuture<'_, Result<()>> {
         let _ = port;
         Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// See [`Broker::time`].
+    fn time(&self, port: u16) -> BoxFuture<'_, Result<SystemTime>> {
+        let _ = port;
+        unsupported("tell the time")
     }
 
     /// See [`Broker::fill`].
@@ -142,6 +148,7 @@ pub struct Server<P: Program> {
     port: u16,
     /// Where the process is; dropped before the directory.
     process: Mutex<Option<Process>>,
+    clock: Mutex<Clock>,
     directory: TempDir,
 }
 
@@ -156,6 +163,7 @@ impl<P: Program> Server<P> {
             program,
             port: free_port()?,
             process: Mutex::default(),
+            clock: Mutex::default(),
             directory: TempDir::with_prefix("scaleout-broker-")
                 .map_err(|e| failed("no directory", e))?,
         };
@@ -191,7 +199,8 @@ impl<P: Program> Server<P> {
 
     async fn run(&self) -> Result<()> {
         let mut running = self.process.lock().await;
-        let command = self.program.command(&self.home(), self.port);
+        let mut command = self.program.command(&self.home(), self.port);
+        clock::give(&mut command, *self.clock.lock().await);
         let log = self.directory.path().join("log");
         let mut process = Process::spawn(command, &log)
             .map_err(|error| failed("the broker does not start", error))?;
@@ -297,6 +306,17 @@ impl<P: Program> Broker for Server<P> {
 
     fn cont(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.signal(Signal::CONT))
+    }
+
+    fn set_clock(&self, clock: Clock) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            *self.clock.lock().await = clock;
+            Ok(())
+        })
+    }
+
+    fn time(&self) -> BoxFuture<'_, Result<SystemTime>> {
+        self.program.time(self.port)
     }
 
     fn wipe(&self) -> BoxFuture<'_, Result<()>> {

@@ -1,20 +1,30 @@
-//! O. Time: what a publisher writes into a frame decides nothing, and a process may sleep.
+//! O. Time: what a publisher writes into a frame decides nothing, nor does anybody's clock, and a
+//! process may sleep.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scaleout_core::{Frame, PublisherId, Start};
 
-#[cfg(all(unix, feature = "processes"))]
 use super::{load::Load, proxied::quick};
 #[cfg(all(unix, feature = "processes"))]
 use crate::child::Child;
 use crate::{
-    Case, Claim, Ctx, Failure, Need,
+    Case, Claim, Clock, Ctx, Failure, Need, Setup,
     bare::frame_at,
     failure::{ensure, ensure_eq},
 };
 
+const HOUR: Duration = Duration::from_secs(3_600);
+
 pub(super) const CASES: &[Case] = &[
+    Case::new(
+        "O02",
+        "a broker that is restarted with its clock an hour behind goes on numbering upwards",
+        &[1, 2, 4, 5, 6],
+        |ctx| Box::pin(earlier_clock(ctx)),
+    )
+    .destructive()
+    .needs(&[Need::Durable, Need::Clock, Need::Claim(Claim::History)]),
     Case::new(
         "O03",
         "nodes whose clocks are hours apart share one order, and lose nothing",
@@ -49,8 +59,42 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
+async fn earlier_clock(ctx: Ctx) -> Result<(), Failure> {
+    let broker = ctx.broker(Setup::durable()).await?;
+    let node = || quick(ctx.open()).at(broker.target()).node();
+    let mut load = Load::new(&ctx);
+    let mut nodes = Vec::new();
+    for number in 0..2 {
+        let node = node().await?;
+        load.subscribe(number, &node, Start::Latest).await?;
+        load.publish(number, &node, Duration::from_millis(2));
+        nodes.push(node);
+    }
+    load.progress(100).await?;
+    let cursor = nodes[0].head(load.topic()).await?.cursor;
+    load.progress(100).await?;
+    Clock::Right.shows(broker.time().await?)?;
+
+    load.recorder().fault("an earlier clock");
+    broker.set_clock(Clock::Behind(HOUR)).await?;
+    broker.term().await?;
+    broker.start().await?;
+    Clock::Behind(HOUR).shows(broker.time().await?)?;
+    load.progress(200).await?;
+    let fresh = node().await?;
+    for (number, node) in [(0, &nodes[0]), (2, &fresh)] {
+        let start = Start::After(cursor.clone());
+        load.subscribe(number, node, start).await?;
+    }
+    load.publish(2, &fresh, Duration::from_millis(2));
+    load.progress(200).await?;
+    let plan = load.plan().with_publishes(600).with_entries(2_200);
+    load.finish(&node().await?, plan.with_faults(1))
+        .await
+        .map(drop)
+}
+
 async fn hours_apart(ctx: Ctx) -> Result<(), Failure> {
-    const HOUR: Duration = Duration::from_secs(3_600);
     let times = [now() + HOUR, now() - HOUR, now()].map(millis);
     carried(&ctx, &times.repeat(10)).await
 }

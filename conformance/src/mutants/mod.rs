@@ -5,6 +5,7 @@
 //! every one fail against the mutant. [`Mutant::check`] runs them. That is case Q10, which the memory
 //! backend's tests do for all mutants; the author of another backend can do it over theirs.
 
+mod clocks;
 mod epochs;
 mod halfway;
 mod hook;
@@ -150,6 +151,7 @@ const LISTS: &[&[Mutant]] = &[
     listens::MUTANTS,
     nodes::MUTANTS,
     epochs::MUTANTS,
+    clocks::MUTANTS,
     outages::MUTANTS,
     halfway::MUTANTS,
     urls::MUTANTS,

@@ -1,14 +1,29 @@
 //! [`MutantTarget`]: stands around a target and changes its backends or nodes.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use scaleout_core::{AnyBackend, Connector, LogName, Result};
 
-use crate::{Admin, BoxFuture, Broker, Layer, Need, Params, Setup, Target, Tls};
+use crate::{Admin, BoxFuture, Broker, Clock, Layer, Need, Params, Setup, Target, Tls};
 
 /// Changes a backend. All backends that one [`MutantTarget`] opens go through the same one, so it may
 /// hold what they share.
 pub(super) type Mutate = Arc<dyn Fn(AnyBackend) -> AnyBackend + Send + Sync>;
+
+/// What the clock of a broker was set to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BrokersClock(Arc<Mutex<Clock>>);
+
+impl BrokersClock {
+    pub(super) fn get(&self) -> Clock {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A target whose backends, or whose nodes' surface, are changed; also those of the brokers it starts.
 pub struct MutantTarget {
@@ -17,6 +32,7 @@ pub struct MutantTarget {
     layer: Option<Arc<dyn Layer>>,
     connect: Option<Connect>,
     gullible: bool,
+    clock: Option<BrokersClock>,
 }
 
 /// Reads a URL in place of the target.
@@ -34,6 +50,7 @@ impl MutantTarget {
             layer: None,
             connect: None,
             gullible: false,
+            clock: None,
         }
     }
 
@@ -45,6 +62,7 @@ impl MutantTarget {
             layer: None,
             connect: None,
             gullible: false,
+            clock: None,
         }
         .with_layer(layer)
     }
@@ -53,6 +71,13 @@ impl MutantTarget {
     #[must_use]
     pub fn with_layer(mut self, layer: impl Layer + 'static) -> Self {
         self.layer = Some(Arc::new(layer));
+        self
+    }
+
+    /// Notes in `clock` what the clock of a broker is set to.
+    #[must_use]
+    pub(super) fn with_clock(mut self, clock: BrokersClock) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -75,6 +100,7 @@ impl MutantTarget {
             layer: None,
             connect: Some(connect),
             gullible: false,
+            clock: None,
         }
     }
 }
@@ -139,6 +165,7 @@ impl Target for MutantTarget {
                 layer: self.layer.clone(),
                 connect: self.connect,
                 gullible: self.gullible,
+                clock: self.clock.clone(),
             };
             Ok(Box::new(broker) as Box<dyn Broker>)
         })
@@ -156,6 +183,7 @@ struct MutantBroker {
     layer: Option<Arc<dyn Layer>>,
     connect: Option<Connect>,
     gullible: bool,
+    clock: Option<BrokersClock>,
 }
 
 impl fmt::Debug for MutantBroker {
@@ -174,6 +202,7 @@ impl MutantBroker {
             layer: self.layer.clone(),
             connect: self.connect,
             gullible: self.gullible,
+            clock: self.clock.clone(),
         })
     }
 }
@@ -201,6 +230,17 @@ impl Broker for MutantBroker {
 
     fn cont(&self) -> BoxFuture<'_, Result<()>> {
         self.inner.cont()
+    }
+
+    fn set_clock(&self, clock: Clock) -> BoxFuture<'_, Result<()>> {
+        if let Some(BrokersClock(noted)) = &self.clock {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = clock;
+        }
+        self.inner.set_clock(clock)
+    }
+
+    fn time(&self) -> BoxFuture<'_, Result<SystemTime>> {
+        self.inner.time()
     }
 
     fn wipe(&self) -> BoxFuture<'_, Result<()>> {
