@@ -74,7 +74,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "redis")]
         "redis" => compare(&bare::redis::Client::open(&args.url)?, &args).await,
         #[cfg(feature = "postgres")]
-        "postgres" => compare(&bare::postgres::Client::open(&args.url)?, &args).await,
+        "postgres" => {
+            let url = bare::with_namespace(&args.url);
+            let (bare, args) = (bare::postgres::Client::open(&url)?, Args { url, ..args });
+            let compared = compare(&bare, &args).await;
+            scaleout::postgres::remove(&args.url).await?;
+            compared
+        }
         #[cfg(feature = "rabbitmq")]
         "rabbitmq" => {
             // What is published stays at the broker, so it gets a namespace that can be removed.

@@ -55,9 +55,17 @@ fn target(url: String) -> UrlTarget {
         return UrlTarget::new(url, scaleout::connector)
             .with_remove(|url| Box::pin(async move { scaleout::servicebus::remove(&url).await }));
     }
+    #[cfg(feature = "postgres")]
+    let remove = url.starts_with("postgres");
     // All backends that retain by number of frames call the option so.
-    UrlTarget::new(url, scaleout::connector)
-        .with_retention(|frames| vec![("retention_frames".to_owned(), frames.to_string())])
+    let target = UrlTarget::new(url, scaleout::connector)
+        .with_retention(|frames| vec![("retention_frames".to_owned(), frames.to_string())]);
+    #[cfg(feature = "postgres")]
+    if remove {
+        return target
+            .with_remove(|url| Box::pin(async move { scaleout::postgres::remove(&url).await }));
+    }
+    target
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {

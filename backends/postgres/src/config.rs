@@ -46,6 +46,15 @@ pub(crate) struct Config {
 /// [`ErrorKind::InvalidInput`] if the URL is not of that shape, if an option is unknown or has a
 /// value that is not allowed, or if the file that `sslrootcert` names has no certificate.
 pub fn connector(url: &str) -> Result<Connector> {
+    let (config, options) = read(url)?;
+    Ok(Connector {
+        backend: AnyBackend::new(PostgresBackend::new(config)),
+        options,
+    })
+}
+
+/// What a URL says, for the backend and for the node.
+pub(crate) fn read(url: &str) -> Result<(Config, Options)> {
     let (base, mut query) = Query::split(url)?;
     let options = Options::from_query(&mut query)?;
     let client = parse(base)?;
@@ -112,10 +121,7 @@ pub fn connector(url: &str) -> Result<Connector> {
     if let Some(server_options) = server_options {
         config.client.options(server_options);
     }
-    Ok(Connector {
-        backend: AnyBackend::new(PostgresBackend::new(config)),
-        options,
-    })
+    Ok((config, options))
 }
 
 /// Reads what stands before the `?`. No error repeats it, as it may hold a password.

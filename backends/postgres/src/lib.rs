@@ -14,8 +14,9 @@ mod name;
 mod patience;
 mod place;
 mod read;
+mod remove;
 mod slot;
 mod tls;
 mod trim;
 
-pub use self::{backend::PostgresBackend, config::connector};
+pub use self::{backend::PostgresBackend, config::connector, remove::remove};

@@ -77,7 +77,7 @@ pub(crate) async fn work(
     }
 }
 
-struct Trimmer {
+pub(crate) struct Trimmer {
     client: Arc<Client>,
     keep: i64,
     age: f64,
@@ -85,6 +85,31 @@ struct Trimmer {
 }
 
 impl Trimmer {
+    /// One that leaves nothing.
+    pub(crate) fn of_everything(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            keep: 0,
+            age: 0.0,
+            idle: 0.0,
+        }
+    }
+
+    /// Deletes the logs of a namespace.
+    pub(crate) async fn empty(&self, namespace: &str) -> Result<(), Error> {
+        // The first time empties those that have more than a step's frames, the second deletes them.
+        for _ in 0..2 {
+            let mut beyond = 0;
+            loop {
+                self.sweep(namespace, &mut beyond).await?;
+                if beyond == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Trims one log. Between two steps, others have their turn on the connection.
     async fn trim(&self, name: &[u8]) -> Result<(), Error> {
         let call = "SELECT scaleout.trim($1, $2, make_interval(secs => $3))";

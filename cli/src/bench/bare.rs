@@ -14,7 +14,7 @@ pub(super) mod servicebus;
 use std::time::Duration;
 
 use bytes::Bytes;
-#[cfg(any(feature = "rabbitmq", feature = "servicebus"))]
+#[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "servicebus"))]
 use scaleout::Epoch;
 
 use super::{Load, round::Round};
@@ -25,7 +25,7 @@ use super::{Load, round::Round};
 const AHEAD: u64 = 16_384;
 
 /// The URL with a namespace of its own, unless it names one, which is to be removed afterwards.
-#[cfg(any(feature = "rabbitmq", feature = "servicebus"))]
+#[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "servicebus"))]
 pub(super) fn with_namespace(url: &str) -> String {
     if url.contains("namespace=") {
         return url.to_owned();

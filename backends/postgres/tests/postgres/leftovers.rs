@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use scaleout_core::{Backplane, Start};
+use scaleout_core::{Backend, Backplane, Start};
 
 use crate::support::Cluster;
 
@@ -10,6 +10,32 @@ const TOPICS: usize = 1_000;
 const CLOSE: Duration = Duration::from_secs(10);
 /// What three times a thousand topics may leave in a session's memory: less than a page for each.
 const SLACK_KIB: u64 = 2_048;
+
+#[tokio::test]
+async fn a_namespace_that_is_removed_leaves_no_row_and_the_others_theirs() {
+    const FRAMES: u64 = 600;
+    let cluster = Cluster::start().await;
+    cluster.backend().probe().await.unwrap();
+    cluster
+        .sql("CREATE ROLE chat LOGIN PASSWORD 'pw'; GRANT USAGE ON SCHEMA scaleout TO chat")
+        .await;
+    let publish = format!(
+        "SELECT count(scaleout.publish('t' || n % 150, 'x', ns))
+         FROM generate_series(1, 300) AS n, unnest(ARRAY['gone', 'stays']) AS ns;
+         SELECT count(scaleout.publish('long', 'x', 'gone')) FROM generate_series(1, {FRAMES})"
+    );
+    cluster.sql(&publish).await;
+    // By somebody who has a node's rights and no more.
+    let url = format!(
+        "postgres://chat:pw@127.0.0.1:{}/postgres?namespace=gone",
+        cluster.port()
+    );
+    scaleout_postgres::remove(&url).await.unwrap();
+    let left = "SELECT (SELECT count(*) FROM scaleout.log), (SELECT count(*) FROM scaleout.frame),
+        (SELECT count(*) FROM scaleout.log WHERE namespace = 'stays'),
+        (SELECT count(*) FROM scaleout.trimmed)";
+    assert_eq!(cluster.sql(left).await, "150|300|150|0");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_topics_subscribed_and_dropped_leave_nothing() {
