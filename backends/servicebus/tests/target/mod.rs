@@ -1,4 +1,5 @@
-//! A Service Bus namespace as the conformance suite sees it, and the emulator as a process.
+//! The conformance suite against the namespace that `SCALEOUT_TEST_SERVICEBUS` holds the connection
+//! string of, or an emulator in a process of its own: this very program, started again.
 
 use std::{
     env, fmt,
@@ -13,6 +14,7 @@ use std::{
 use scaleout_conformance::{
     BoxFuture, Broker, Need, Setup, Target,
     broker::{Program, Server},
+    libtest::Run,
 };
 use scaleout_core::{Connector, Error, ErrorKind, Result};
 use scaleout_servicebus::connector;
@@ -23,8 +25,26 @@ const SERVE: &str = "SCALEOUT_SERVICEBUS_SERVE";
 /// The connection string of a namespace to test.
 const GIVEN: &str = "SCALEOUT_TEST_SERVICEBUS";
 
+/// Runs the suite over this transport; or is the emulator.
+pub(crate) fn run(transport: &str) -> ExitCode {
+    if let Some(ended) = serve() {
+        return ended;
+    }
+    let shared = match shared() {
+        Ok(shared) => shared,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let options = format!("transport={transport}");
+    Run::new(ServiceBusTarget::new(&shared.url, &options))
+        .expect_skips(include_str!("../expected-skips.txt"))
+        .main()
+}
+
 /// Is the emulator, if this process was started for that, until it is killed.
-pub(crate) fn serve() -> Option<ExitCode> {
+fn serve() -> Option<ExitCode> {
     let listen: SocketAddr = env::var(SERVE).ok()?.parse().ok()?;
     let serve = || {
         let runtime = tokio::runtime::Runtime::new()?;
@@ -49,15 +69,9 @@ fn emulator(port: u16) -> Command {
 }
 
 /// The namespace that all cases share, which ends with this.
-pub(crate) struct Shared {
+struct Shared {
     url: String,
     _emulator: Option<Ended>,
-}
-
-impl Shared {
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
 }
 
 /// Ends a process when it is dropped.
@@ -71,7 +85,7 @@ impl Drop for Ended {
 }
 
 /// What the environment names, or an emulator.
-pub(crate) fn shared() -> std::io::Result<Shared> {
+fn shared() -> std::io::Result<Shared> {
     if let Ok(url) = env::var(GIVEN) {
         let _emulator = None;
         return Ok(Shared { url, _emulator });
@@ -115,14 +129,14 @@ fn strike(port: u16, fault: &str) -> std::io::Result<()> {
 }
 
 /// A namespace, and how it is reached.
-pub(crate) struct ServiceBusTarget {
+struct ServiceBusTarget {
     url: String,
     addr: Option<String>,
 }
 
 impl ServiceBusTarget {
     /// The namespace of this URL or connection string, with more options.
-    pub(crate) fn new(url: &str, options: &str) -> Self {
+    fn new(url: &str, options: &str) -> Self {
         let separator = if url.contains('?') { '&' } else { '?' };
         let addr = url
             .split('/')
@@ -172,7 +186,7 @@ impl Target for ServiceBusTarget {
 
 /// How to run the emulator.
 #[derive(Clone, Debug)]
-pub(crate) struct Process {
+struct Process {
     options: String,
 }
 
