@@ -22,7 +22,7 @@ pub enum Strike {
     },
     /// Connections end without a word.
     Drop,
-    /// Every token expires.
+    /// Every token expires. Over HTTP, where each request brings its own, it is that of the next request.
     ExpireTokens,
 }
 

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_amqp::Value;
 
+use crate::faults::BUSY;
+
 use super::{connection::Connection, request::Request};
 
 /// Verifies the token that came, and notes what it allows.
@@ -27,6 +29,9 @@ fn put(connection: &mut Connection, request: &Request) -> Result<(), (i32, &'sta
     // The type is not looked at: clients do not agree on how to write it, and the token shows what it is.
     let token = request.body_text().ok_or((400, "The token is missing."))?;
     let broker = &connection.broker;
+    if broker.faults.is_busy() {
+        return Err((503, BUSY));
+    }
     let grant = broker.verify(token).map_err(|why| (401, why))?;
     connection.claims.put(grant);
     Ok(())

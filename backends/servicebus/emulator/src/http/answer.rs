@@ -1,5 +1,7 @@
 //! What is answered.
 
+use std::io;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Response, StatusCode, header};
@@ -11,17 +13,23 @@ pub(super) type Answer = Result<Response<Full<Bytes>>, Failure>;
 
 /// Why there is no better answer.
 #[derive(Debug)]
-pub(super) struct Failure {
-    status: StatusCode,
-    why: String,
+pub(super) enum Failure {
+    /// It is told.
+    Told { status: StatusCode, why: String },
+    /// The connection ends instead.
+    Unanswered,
 }
 
 impl Failure {
-    /// The answer that tells, as the SDKs read it.
-    pub(super) fn response(&self) -> Response<Full<Bytes>> {
-        let (code, why) = (self.status.as_u16(), escape(&self.why));
+    /// The answer that tells, as the SDKs read it; an error ends the connection.
+    pub(super) fn response(&self) -> io::Result<Response<Full<Bytes>>> {
+        let Self::Told { status, why } = self else {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        };
+        let (code, why) = (status.as_u16(), escape(why));
         let body = format!("<Error><Code>{code}</Code><Detail>{why}</Detail></Error>");
-        with_body(self.status, "application/xml; charset=utf-8", body)
+        let kind = "application/xml; charset=utf-8";
+        Ok(with_body(*status, kind, body))
     }
 }
 
@@ -50,7 +58,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
 
 /// A failure with its reason.
 pub(super) fn error(status: StatusCode, why: &str) -> Failure {
-    Failure {
+    Failure::Told {
         status,
         why: why.into(),
     }

@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     Call,
-    answer::{Answer, empty, error, refused},
+    answer::{Answer, Failure, empty, error, refused},
 };
 
 /// How long a receiver waits that does not say how long.
@@ -120,6 +120,9 @@ fn send(call: &Call, to: &Address) -> Answer {
         .broker
         .with(|namespace, now| namespace.send(now, to, messages))?;
     call.broker.faults.charge(sent.rules);
+    if call.broker.faults.takes_unanswered() {
+        return Err(Failure::Unanswered);
+    }
     Ok(empty(StatusCode::CREATED))
 }
 
@@ -132,6 +135,8 @@ async fn receive(call: &Call, from: &Address) -> Answer {
     // Watched first and looked at afterwards: nothing comes in between.
     let watch = Watch::new(&call.broker, from);
     loop {
+        // It may have begun to stand still since this was asked for.
+        call.broker.faults.running().await;
         let received = call
             .broker
             .with(|namespace, now| namespace.receive(now, from, delete))?;

@@ -6,7 +6,6 @@ mod faults;
 mod messages;
 
 use std::{
-    convert::Infallible,
     io,
     sync::{
         Arc,
@@ -32,6 +31,9 @@ use crate::{
 };
 
 use self::answer::{Answer, Failure, refused};
+
+/// What is said of a token that is too old.
+const EXPIRED: &str = "ExpiredToken: The token is expired.";
 
 /// Bytes that the body of a request may have beyond the largest message.
 const BODY_OVERHEAD: usize = 64 * 1024;
@@ -95,17 +97,31 @@ impl Call {
     }
 }
 
+/// What befalls a connection.
+#[derive(Default)]
+struct Connection {
+    /// It asked to drop all of them, and must live to hear the answer.
+    strikes_itself: AtomicBool,
+    /// The token of its next request is too old.
+    expired: AtomicBool,
+}
+
 /// Serves one HTTP connection until either side ends it.
 pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream) -> io::Result<()> {
     let mut strikes = broker.faults.strikes();
-    // A connection that asked to drop all of them must live to hear the answer.
-    let strikes_itself = AtomicBool::new(false);
-    let service = service_fn(|request| respond(&broker, &strikes_itself, request));
+    let connection = Connection::default();
+    let service = service_fn(|request| respond(&broker, &connection, request));
     let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let struck = async {
-        while strikes.recv().await != Ok(Strike::Drop)
-            || strikes_itself.swap(false, Ordering::Relaxed)
-        {}
+        loop {
+            match strikes.recv().await {
+                Ok(Strike::ExpireTokens) => connection.expired.store(true, Ordering::Relaxed),
+                Ok(Strike::Drop) if !connection.strikes_itself.swap(false, Ordering::Relaxed) => {
+                    return;
+                }
+                _ => {}
+            }
+        }
     };
     tokio::select! {
         served = serving => served.map_err(io::Error::other),
@@ -115,14 +131,14 @@ pub(crate) async fn serve(broker: Arc<Broker>, stream: TcpStream) -> io::Result<
 
 async fn respond(
     broker: &Arc<Broker>,
-    strikes_itself: &AtomicBool,
+    connection: &Connection,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> io::Result<Response<Full<Bytes>>> {
     let limit = broker.with(|namespace, _| namespace.tier().max_message_size()) + BODY_OVERHEAD;
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, limit).collect().await else {
         let why = "The body is too large, or did not come whole.";
-        return Ok(answer::error(StatusCode::PAYLOAD_TOO_LARGE, why).response());
+        return answer::error(StatusCode::PAYLOAD_TOO_LARGE, why).response();
     };
     let call = Call {
         broker: Arc::clone(broker),
@@ -131,13 +147,13 @@ async fn respond(
         headers: parts.headers,
         body: body.to_bytes(),
     };
-    Ok(match dispatch(&call, strikes_itself).await {
-        Ok(response) => response,
+    match dispatch(&call, connection).await {
+        Ok(response) => Ok(response),
         Err(failure) => failure.response(),
-    })
+    }
 }
 
-async fn dispatch(call: &Call, strikes_itself: &AtomicBool) -> Answer {
+async fn dispatch(call: &Call, connection: &Connection) -> Answer {
     let path = call.path();
     if let Some(fault) = path.strip_prefix("$emulator/faults/") {
         // A page in a browser on the same machine must not break anything.
@@ -147,13 +163,17 @@ async fn dispatch(call: &Call, strikes_itself: &AtomicBool) -> Answer {
                 "Faults cannot be had from a page.",
             ));
         }
-        strikes_itself.store(fault == "drop", Ordering::Relaxed);
+        let drops = fault == "drop";
+        connection.strikes_itself.store(drops, Ordering::Relaxed);
         return faults::perform(call, fault);
     }
     call.broker.faults.running().await;
     sleep(call.broker.faults.delay()).await;
     if !call.broker.faults.pay(1) {
         return Err(answer::error(StatusCode::SERVICE_UNAVAILABLE, BUSY));
+    }
+    if connection.expired.swap(false, Ordering::Relaxed) {
+        return Err(answer::error(StatusCode::UNAUTHORIZED, EXPIRED));
     }
     let rights = call.rights()?;
     if let Some((entity, rest)) = messages::split(&path) {
