@@ -113,8 +113,9 @@ fn read_with(
     let lock_duration = lock_duration.unwrap_or(match transport {
         TransportKind::Amqp => Duration::from_secs(60),
         // A request that broke off may have taken a message with it, and nothing but the end of its
-        // lock gives it back.
-        TransportKind::Https => Duration::from_secs(15),
+        // lock gives it back: before the publishers of what comes after it lose their patience. The service has
+        // none that is shorter.
+        TransportKind::Https => Duration::from_secs(5),
     });
 
     let mut given = Given::parse(base, &environment, credential.is_some())?;

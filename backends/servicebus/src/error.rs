@@ -20,7 +20,6 @@ mod condition {
 /// service that is busy. It is tried again, with backoff.
 pub(crate) fn of_condition(condition: &str, description: &str) -> Error {
     let kind = match condition {
-        // The token's time was over before another one came, as after a pause of this process.
         condition::UNAUTHORIZED if is_expired(description) => ErrorKind::Broker,
         condition::UNAUTHORIZED => ErrorKind::Auth,
         condition::NOT_ALLOWED | condition::NOT_IMPLEMENTED => ErrorKind::Incompatible,
@@ -45,7 +44,9 @@ pub(crate) fn of_status(what: &str, status: i64, description: &str) -> Error {
     Error::new(kind, format!("servicebus: {what}: {status} {description}"))
 }
 
-fn is_expired(description: &str) -> bool {
+/// Whether it says that a token was too old: its time was over before another one came, as after a pause of
+/// this process.
+pub(crate) fn is_expired(description: &str) -> bool {
     description.contains("ExpiredToken")
 }
 

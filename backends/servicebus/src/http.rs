@@ -10,7 +10,7 @@ use reqwest::{
 };
 use scaleout_core::{Error, ErrorKind, Result};
 
-use crate::{config::Config, sas::Credential, tls};
+use crate::{config::Config, error::is_expired, sas::Credential, tls};
 
 /// How much of a body is read of which nothing large is expected.
 const MAX_TEXT: usize = 1 << 20;
@@ -128,6 +128,8 @@ pub(crate) fn of_status(what: &str, status: StatusCode, body: &str, retry: Optio
     let kind = match status.as_u16() {
         // Service Bus says 403 for a quota, too.
         403 if detail.to_ascii_lowercase().contains("quota") => ErrorKind::Broker,
+        // The next request has another token.
+        401 if is_expired(&detail) => ErrorKind::Broker,
         401 | 403 => ErrorKind::Auth,
         413 => ErrorKind::TooLarge,
         // Throttled, or moving. Not `Unavailable`: the connection is as good as another would be, and

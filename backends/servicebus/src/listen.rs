@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     backend::SLOT,
-    inbox::Sorted,
+    inbox::{Passed, Sorted},
     life,
     own::{Held, Own, Shared},
     transport::{Incoming, Outgoing, Receiver, Sent, Transport},
@@ -19,7 +19,7 @@ use crate::{
 /// Messages that are completed with one word, at most.
 const BURST: usize = 64;
 /// How much longer than their locks last messages are waited for.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 impl<T: Transport> Shared<T> {
     /// Subscribes to a log. `resumes` says that the listener follows another one that ended.
@@ -38,7 +38,10 @@ impl<T: Transport> Shared<T> {
                 held.forget();
             } else {
                 match self.transport.receive(&own.topic, &own.name).await? {
-                    Some(receiver) => return Ok(self.deliver(held, receiver, None)),
+                    Some(receiver) => {
+                        own.inbox.forget_late();
+                        return Ok(self.deliver(held, receiver, None));
+                    }
                     None => held.forget(),
                 }
             }
@@ -71,6 +74,7 @@ impl<T: Transport> Shared<T> {
             body: wire::mark(id),
         };
         let body = mark.body.clone();
+        let mut passed = Passed::default();
         if self.transport.send(&own.topic, mark).await? == Sent::NoTopic {
             return Err(self.topics.missing(&own.topic));
         }
@@ -78,9 +82,10 @@ impl<T: Transport> Shared<T> {
             let (incoming, lock) = receiver.next().await?;
             receiver.complete(vec![lock]).await?;
             if incoming.body == body {
-                own.inbox.begin_after(&incoming);
+                own.inbox.begin_after(&incoming, passed);
                 return Ok(());
             }
+            passed.push(incoming);
         }
     }
 

@@ -167,6 +167,13 @@ fn a_wrong_url_is_refused_without_repeating_it() {
 }
 
 #[test]
+fn a_message_that_a_lost_answer_took_with_it_is_back_before_publishers_lose_patience() {
+    let patience = Options::new().publish_timeout;
+    let config = parse(&string("?transport=https")).unwrap();
+    assert!(config.lock_duration + crate::listen::GRACE < patience);
+}
+
+#[test]
 fn options_are_checked() {
     for bad in [
         "retention=5",

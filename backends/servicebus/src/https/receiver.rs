@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::{
     runtime::Handle,
     task::{JoinError, JoinSet},
-    time::{Duration, timeout},
+    time::{Duration, Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -23,7 +23,8 @@ use crate::transport::{Incoming, Receiver};
 const MAX_PULLS: usize = 32;
 /// Completions that are under way at once.
 const MAX_COMPLETIONS: usize = 64;
-/// How long it is tried to give a message back that nobody wants.
+/// How long it is tried to give a message back that nobody wants, and to get those that are on their way when
+/// it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 type Pulled = Result<Option<(Incoming, Lock)>>;
@@ -42,6 +43,8 @@ pub(crate) struct Puller {
     completions: JoinSet<Result<()>>,
     /// How many pulls there are to be.
     want: usize,
+    /// What a pull failed with, and until when the others may still come back: their messages are locked.
+    failed: Option<(Error, Instant)>,
 }
 
 impl Puller {
@@ -64,12 +67,13 @@ impl Puller {
             pulls: JoinSet::new(),
             completions: JoinSet::new(),
             want: 1,
+            failed: None,
         }))
     }
 
     /// Sends the pulls that there are to be.
     fn fill(&mut self) {
-        while self.pulls.len() < self.want {
+        while self.failed.is_none() && self.pulls.len() < self.want {
             let (receiver, wait) = (self.receiver.clone(), self.wait);
             self.pulls.spawn(async move {
                 pull(&receiver, wait).await.map_err(|failed| match failed {
@@ -84,12 +88,29 @@ impl Puller {
     }
 
     /// Takes what a pull came back with.
-    fn pulled(&mut self, pulled: Option<(Incoming, Lock)>) -> Option<(Incoming, Lock)> {
-        self.want = match pulled {
-            Some(_) => (self.want * 2).min(MAX_PULLS),
-            None => 1,
-        };
-        pulled
+    fn pulled(&mut self, pulled: Result<Pulled, JoinError>) -> Option<(Incoming, Lock)> {
+        match pulled.map_err(broke).and_then(|pulled| pulled) {
+            Ok(Some(message)) => {
+                self.want = (self.want * 2).min(MAX_PULLS);
+                Some(message)
+            }
+            Ok(None) => {
+                self.want = 1;
+                None
+            }
+            Err(error) => {
+                let until = Instant::now() + PATIENCE;
+                self.failed.get_or_insert((error, until));
+                None
+            }
+        }
+    }
+
+    /// Why it ends, once nothing comes back any more.
+    fn take_failed(&mut self) -> Option<Error> {
+        let (_, until) = self.failed.as_ref()?;
+        let over = self.pulls.is_empty() || Instant::now() >= *until;
+        over.then(|| self.failed.take().map(|(error, _)| error))?
     }
 }
 
@@ -103,25 +124,27 @@ impl Receiver for Puller {
         }
         loop {
             self.fill();
+            if let Some(error) = self.take_failed() {
+                return Err(error);
+            }
+            let until = self.failed.as_ref().map(|(_, until)| *until);
             tokio::select! {
                 biased;
                 Some(completed) = self.completions.join_next() => completed.map_err(broke)??,
                 Some(pulled) = self.pulls.join_next() => {
-                    let pulled = pulled.map_err(broke)??;
                     if let Some(message) = self.pulled(pulled) {
                         return Ok(message);
                     }
                 }
+                () = reached(until) => {}
             }
         }
     }
 
     fn more(&mut self) -> Option<Result<(Incoming, Lock)>> {
         self.fill();
-        match self.pulls.try_join_next()?.map_err(broke) {
-            Ok(Ok(pulled)) => self.pulled(pulled).map(Ok),
-            Ok(Err(error)) | Err(error) => Some(Err(error)),
-        }
+        let pulled = self.pulls.try_join_next()?;
+        self.pulled(pulled).map(Ok)
     }
 
     async fn complete(&mut self, locks: Vec<Lock>) -> Result<()> {
@@ -160,7 +183,15 @@ impl Lock {
             Ok(_) => Ok(()),
             // The lock had ended. The message comes again, and is known.
             Err(error) if is_missing(&error) => Ok(()),
-            Err(error) => Err(without_outcome(error)),
+            Err(error) => match without_outcome(error) {
+                // Refused, as by a service that is busy: likewise, when the lock ends. To end what receives would
+                // cost it more requests.
+                error if error.kind() == ErrorKind::Broker => {
+                    tracing::debug!(%error, "a message could not be completed, and will come again");
+                    Ok(())
+                }
+                error => Err(error),
+            },
         }
     }
 }
@@ -173,6 +204,14 @@ impl Drop for Lock {
                 let _ = timeout(PATIENCE, response.unlock_message()).await;
             });
         }
+    }
+}
+
+/// Resolves at this time, or never.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,12 +8,25 @@ use scaleout_servicebus_emulator::{
     entity::{Address, Message, Namespace},
 };
 
-use crate::{GUARD, LOG, connect, emulator, expect, next, node, soon, subscriptions};
+use crate::{GUARD, LOG, emulator, expect, next, node, soon, subscriptions};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_that_an_administrator_deletes_leaves_a_gap() {
+over_both! {
+    a_subscription_that_an_administrator_deletes_leaves_a_gap
+    a_topic_that_is_deleted_begins_another_life
+    a_service_that_forgot_everything_begins_another_life
+    messages_of_others_are_skipped_and_do_not_stay
+    without_the_right_to_manage_it_says_what_has_to_be_made
+    with_a_subscription_that_was_made_for_it_a_node_needs_no_right_to_manage
+    what_a_subscription_had_before_its_node_came_is_skipped
+    a_subscription_that_was_dropped_is_not_left_at_the_service
+}
+
+async fn a_subscription_that_an_administrator_deletes_leaves_a_gap(transport: &str) {
     let emulator = emulator().await;
-    let (one, other) = (node(&emulator, "").await, node(&emulator, "").await);
+    let (one, other) = (
+        node(&emulator, transport, "").await,
+        node(&emulator, transport, "").await,
+    );
     let mut tail = one.subscribe("t", Start::Latest).await.unwrap();
     soon(one.publish("t", "before")).await.unwrap();
     expect(&mut tail, "before").await;
@@ -43,10 +56,9 @@ async fn a_subscription_that_an_administrator_deletes_leaves_a_gap() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_deleted_begins_another_life() {
+async fn a_topic_that_is_deleted_begins_another_life(transport: &str) {
     let emulator = emulator().await;
-    let node = node(&emulator, "").await;
+    let node = node(&emulator, transport, "").await;
     let mut tail = node.subscribe("t", Start::Latest).await.unwrap();
     let before = soon(node.publish("t", "before")).await.unwrap();
     expect(&mut tail, "before").await;
@@ -67,12 +79,11 @@ async fn a_topic_that_is_deleted_begins_another_life() {
     soon(node.close(GUARD)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_forgot_everything_begins_another_life() {
+async fn a_service_that_forgot_everything_begins_another_life(transport: &str) {
     let mut config = Config::default();
     let first = Emulator::start(config.clone()).await.unwrap();
     config.listen = first.address();
-    let node = node(&first, "").await;
+    let node = node(&first, transport, "").await;
     let mut tail = node.subscribe("t", Start::Latest).await.unwrap();
     soon(node.publish("t", "before")).await.unwrap();
     expect(&mut tail, "before").await;
@@ -84,10 +95,9 @@ async fn a_service_that_forgot_everything_begins_another_life() {
     soon(node.close(GUARD)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_of_others_are_skipped_and_do_not_stay() {
+async fn messages_of_others_are_skipped_and_do_not_stay(transport: &str) {
     let emulator = emulator().await;
-    let node = node(&emulator, "").await;
+    let node = node(&emulator, transport, "").await;
     let mut tail = node.subscribe("t", Start::Latest).await.unwrap();
     for body in [
         "",
@@ -138,7 +148,7 @@ async fn a_partitioned_topic_is_refused() {
     topic.partitioned = true;
     config.topics.push(topic);
     let emulator = Emulator::start(config).await.unwrap();
-    let node = node(&emulator, "").await;
+    let node = node(&emulator, "amqp", "").await;
     let error = soon(node.subscribe("t", Start::Latest)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Incompatible);
     assert!(error.to_string().contains("partitioned"), "{error}");
@@ -159,10 +169,9 @@ async fn without_manage(entity: Option<&str>) -> (Emulator, String) {
     (emulator, string.replace("SAS_KEY_VALUE", "NODE_KEY"))
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_right_to_manage_it_says_what_has_to_be_made() {
+async fn without_the_right_to_manage_it_says_what_has_to_be_made(transport: &str) {
     let (_emulator, string) = without_manage(None).await;
-    let url = format!("{string}?partitioning=1");
+    let url = format!("{string}?transport={transport}&partitioning=1");
     let connector = scaleout_servicebus::connector(&url).unwrap();
     let node = soon(Backplane::connect(connector)).await.unwrap();
     let error = soon(node.subscribe("t", Start::Latest)).await.unwrap_err();
@@ -178,11 +187,10 @@ async fn without_the_right_to_manage_it_says_what_has_to_be_made() {
     soon(node.close(GUARD)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn with_a_subscription_that_was_made_for_it_a_node_needs_no_right_to_manage() {
+async fn with_a_subscription_that_was_made_for_it_a_node_needs_no_right_to_manage(transport: &str) {
     let entity = format!("{LOG}/subscriptions/mine");
     let (emulator, string) = without_manage(Some(&entity)).await;
-    let url = format!("{string}?partitioning=1&subscription=mine");
+    let url = format!("{string}?transport={transport}&partitioning=1&subscription=mine");
     let connector = scaleout_servicebus::connector(&url).unwrap();
     let node = soon(Backplane::connect(connector)).await.unwrap();
     let mut tail = node.subscribe("t", Start::Latest).await.unwrap();
@@ -192,17 +200,16 @@ async fn with_a_subscription_that_was_made_for_it_a_node_needs_no_right_to_manag
     assert_eq!(subscriptions(&emulator).len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_subscription_had_before_its_node_came_is_skipped() {
+async fn what_a_subscription_had_before_its_node_came_is_skipped(transport: &str) {
     let entity = format!("{LOG}/subscriptions/mine");
     let (emulator, string) = without_manage(Some(&entity)).await;
-    let other = node(&emulator, "").await;
+    let other = node(&emulator, transport, "").await;
     for number in 0..10 {
         soon(other.publish("t", format!("old {number}")))
             .await
             .unwrap();
     }
-    let url = format!("{string}?partitioning=1&subscription=mine");
+    let url = format!("{string}?transport={transport}&partitioning=1&subscription=mine");
     let connector = scaleout_servicebus::connector(&url).unwrap();
     let node = soon(Backplane::connect(connector)).await.unwrap();
     let mut tail = soon(node.subscribe("t", Start::Latest)).await.unwrap();
@@ -213,12 +220,9 @@ async fn what_a_subscription_had_before_its_node_came_is_skipped() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_that_was_dropped_is_not_left_at_the_service() {
+async fn a_subscription_that_was_dropped_is_not_left_at_the_service(transport: &str) {
     let emulator = emulator().await;
-    let node = soon(Backplane::connect(connect(&emulator, "")))
-        .await
-        .unwrap();
+    let node = node(&emulator, transport, "").await;
     let tail = node.subscribe("t", Start::Latest).await.unwrap();
     assert_eq!(subscriptions(&emulator).len(), 1);
     drop(tail);

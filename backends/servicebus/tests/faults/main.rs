@@ -2,12 +2,31 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that goes wrong may panic")]
 
+/// Each of these tests over AMQP and over HTTPS, which they are told.
+macro_rules! over_both {
+    ($($test:ident)*) => {
+        mod amqp {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test("amqp").await;
+            })*
+        }
+
+        mod https {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test("https").await;
+            })*
+        }
+    };
+}
+
 mod entities;
 mod traffic;
 
 use std::time::Duration;
 
-use scaleout_core::{Backplane, Connector, Event, Subscription};
+use scaleout_core::{Backplane, Event, Subscription};
 use scaleout_servicebus::connector;
 use scaleout_servicebus_emulator::{
     Config, Emulator,
@@ -24,17 +43,13 @@ async fn emulator() -> Emulator {
     Emulator::start(Config::default()).await.unwrap()
 }
 
-fn connect(emulator: &Emulator, options: &str) -> Connector {
+/// A node with one log, over this transport, with these options.
+async fn node(emulator: &Emulator, transport: &str, options: &str) -> Backplane {
     let string = emulator.connection_string();
-    let options = format!("partitioning=1&backoff_min=10ms&backoff_max=200ms&{options}");
-    connector(&format!("{string}?{options}")).unwrap()
-}
-
-/// A node with one log.
-async fn node(emulator: &Emulator, options: &str) -> Backplane {
-    soon(Backplane::connect(connect(emulator, options)))
-        .await
-        .unwrap()
+    let quick = "partitioning=1&backoff_min=10ms&backoff_max=200ms";
+    let url = format!("{string}?{quick}&transport={transport}&{options}");
+    let connected = Backplane::connect(connector(&url).unwrap());
+    soon(connected).await.unwrap()
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {

@@ -2,11 +2,24 @@
 
 use std::time::Duration;
 
-use scaleout_core::{Backplane, ErrorKind, Event, Outcome, Start};
+use scaleout_core::{Backplane, ErrorKind, Event, Health, Outcome, Start, State};
 use scaleout_servicebus_emulator::{Emulator, faults::Strike};
 use tokio::time::{Instant, sleep};
 
-use crate::{GUARD, LOG, connect, emulator, next, node, soon, subscriptions};
+use crate::{GUARD, LOG, emulator, next, node, soon, subscriptions};
+
+over_both! {
+    connections_that_end_without_a_word
+    tokens_that_expire
+    locks_that_end
+    sends_that_are_stored_and_not_answered
+    a_busy_service
+    a_busy_service_shows_in_the_state_and_publishes_wait_for_it
+    a_service_that_stands_still
+    credits_that_are_used_up
+    a_service_that_stays_silent_is_noticed_and_closing_does_not_wait_for_it
+    a_wrong_key_is_told_at_once_and_does_not_show
+}
 
 /// Messages of a run.
 const MESSAGES: u32 = 1_500;
@@ -14,9 +27,9 @@ const MESSAGES: u32 = 1_500;
 const STRIKES: u32 = 5;
 
 /// Publishes while `fault` strikes again and again. Two nodes must get all of it once and in order.
-async fn survives(emulator: &Emulator, options: &str, fault: impl Fn(&Emulator)) {
-    let publisher = node(emulator, options).await;
-    let other = node(emulator, options).await;
+async fn survives(emulator: &Emulator, transport: &str, options: &str, fault: impl Fn(&Emulator)) {
+    let publisher = node(emulator, transport, options).await;
+    let other = node(emulator, transport, options).await;
     let mut tails = [
         publisher.subscribe("t", Start::Latest).await.unwrap(),
         other.subscribe("t", Start::Latest).await.unwrap(),
@@ -66,7 +79,7 @@ fn detach(closed: bool) -> Strike {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_that_are_closed_by_force() {
-    survives(&emulator().await, "", |emulator| {
+    survives(&emulator().await, "amqp", "", |emulator| {
         emulator.faults().strike(detach(true));
     })
     .await;
@@ -74,60 +87,82 @@ async fn links_that_are_closed_by_force() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_that_are_suspended_by_force() {
-    survives(&emulator().await, "", |emulator| {
+    survives(&emulator().await, "amqp", "", |emulator| {
         emulator.faults().strike(detach(false));
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn connections_that_end_without_a_word() {
-    survives(&emulator().await, "", |emulator| {
+async fn connections_that_end_without_a_word(transport: &str) {
+    survives(&emulator().await, transport, "", |emulator| {
         emulator.faults().strike(Strike::Drop);
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tokens_that_expire() {
-    survives(&emulator().await, "", |emulator| {
+async fn tokens_that_expire(transport: &str) {
+    survives(&emulator().await, transport, "", |emulator| {
         emulator.faults().strike(Strike::ExpireTokens);
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn locks_that_end() {
-    survives(&emulator().await, "lock_duration=1s", |emulator| {
-        emulator.with(|namespace, now| {
-            let log = scaleout_servicebus_emulator::entity::Address::parse(LOG).unwrap();
-            for subscription in namespace.subscriptions(&log).unwrap_or_default() {
-                namespace.break_locks(now, &subscription).unwrap();
-            }
-        });
-    })
+async fn locks_that_end(transport: &str) {
+    survives(
+        &emulator().await,
+        transport,
+        "lock_duration=1s",
+        |emulator| {
+            emulator.with(|namespace, now| {
+                let log = scaleout_servicebus_emulator::entity::Address::parse(LOG).unwrap();
+                for subscription in namespace.subscriptions(&log).unwrap_or_default() {
+                    namespace.break_locks(now, &subscription).unwrap();
+                }
+            });
+        },
+    )
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn sends_that_are_stored_and_not_answered() {
-    survives(&emulator().await, "", |emulator| {
+async fn sends_that_are_stored_and_not_answered(transport: &str) {
+    survives(&emulator().await, transport, "", |emulator| {
         emulator.faults().leave_unanswered(1);
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_busy_service() {
-    survives(&emulator().await, "", |emulator| {
+async fn a_busy_service(transport: &str) {
+    survives(&emulator().await, transport, "", |emulator| {
         emulator.faults().busy_for(Duration::from_millis(50));
     })
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_stands_still() {
-    survives(&emulator().await, "liveness=1s", |emulator| {
+async fn a_busy_service_shows_in_the_state_and_publishes_wait_for_it(transport: &str) {
+    let emulator = emulator().await;
+    let node = node(&emulator, transport, "liveness=1s").await;
+    let mut tail = node.subscribe("t", Start::Latest).await.unwrap();
+    let mut health = node.watch_health();
+    emulator.faults().busy_for(GUARD);
+    let publishing = tokio::spawn({
+        let node = node.clone();
+        async move { node.publish("t", "m").await }
+    });
+    let told = |health: &Health| {
+        let error = health.last_error.as_deref().unwrap_or_default();
+        health.state == State::Interrupted && error.contains("50009")
+    };
+    soon(health.wait_for(told)).await.unwrap();
+    emulator.faults().busy_for(Duration::ZERO);
+    soon(publishing).await.unwrap().unwrap();
+    crate::expect(&mut tail, "m").await;
+    let well = |health: &Health| health.state == State::Connected && health.last_error.is_none();
+    soon(health.wait_for(well)).await.unwrap();
+    soon(node.close(GUARD)).await.unwrap();
+}
+
+async fn a_service_that_stands_still(transport: &str) {
+    survives(&emulator().await, transport, "liveness=1s", |emulator| {
         emulator.faults().stop(true);
         std::thread::sleep(Duration::from_millis(150));
         emulator.faults().stop(false);
@@ -135,10 +170,9 @@ async fn a_service_that_stands_still() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn credits_that_are_used_up() {
+async fn credits_that_are_used_up(transport: &str) {
     let emulator = emulator().await;
-    let node = node(&emulator, "").await;
+    let node = node(&emulator, transport, "").await;
     let mut tail = node.subscribe("t", Start::Latest).await.unwrap();
     emulator.faults().set_credits(Some(60));
     for number in 0..100 {
@@ -149,11 +183,11 @@ async fn credits_that_are_used_up() {
     soon(node.close(GUARD)).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_service_that_stays_silent_is_noticed_and_closing_does_not_wait_for_it() {
+async fn a_service_that_stays_silent_is_noticed_and_closing_does_not_wait_for_it(transport: &str) {
     let emulator = emulator().await;
     let node = node(
         &emulator,
+        transport,
         "liveness=1s&request_timeout=1s&publish_timeout=1s",
     )
     .await;
@@ -170,12 +204,12 @@ async fn a_service_that_stays_silent_is_noticed_and_closing_does_not_wait_for_it
     emulator.faults().stop(false);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_key_is_told_at_once_and_does_not_show() {
+async fn a_wrong_key_is_told_at_once_and_does_not_show(transport: &str) {
     let emulator = emulator().await;
     let string = emulator
         .connection_string()
         .replace("SAS_KEY_VALUE", "hunter2");
+    let string = format!("{string}?transport={transport}");
     let wrong = scaleout_servicebus::connector(&string).unwrap();
     let error = soon(Backplane::connect(wrong)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth);
@@ -190,5 +224,4 @@ async fn a_wrong_key_is_told_at_once_and_does_not_show() {
     let error = soon(node.publish("t", "m")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
     soon(node.close(GUARD)).await.unwrap();
-    drop(connect(&emulator, ""));
 }
