@@ -11,7 +11,7 @@ use crate::{
     AnyBackend, Backend, Capabilities, Connector, Cursor, Error, ErrorKind, Event, Head, Health,
     LogName, Message, Options, Page, Position, Receipt, Result, Start, State, Subscription, Topic,
     history,
-    link::{closed, probe, within},
+    link::{probe, within},
     node::Node,
     publisher::{self, Messages},
 };
@@ -204,14 +204,14 @@ impl Backplane {
         if node.is_closing() {
             // As a publish that fails: it lets others run.
             tokio::task::coop::consume_budget().await;
-            return Err(closed());
+            return Err(Error::closed());
         }
         let log = node.log_of(&topic);
         let (lease, started) = node.feeds.lease(node, &log)?;
         let deadline = Instant::now() + node.options.publish_timeout;
         let live = timeout_at(deadline, lease.live()).await;
         if node.is_closing() {
-            return Err(closed());
+            return Err(Error::closed());
         }
         live.unwrap_or_else(|_| Err(self.unreachable()))?;
         let (position, check) = match start {
@@ -328,7 +328,7 @@ impl Backplane {
     async fn ends(&self, log: &LogName) -> Result<Page> {
         let node = self.node();
         if node.is_closing() {
-            return Err(closed());
+            return Err(Error::closed());
         }
         if !node.capabilities.history {
             return Err(no_history(node));

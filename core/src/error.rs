@@ -74,6 +74,11 @@ impl Error {
         }))
     }
 
+    /// The backplane, and with it the backend, is closed.
+    pub fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the backplane is closed")
+    }
+
     /// Says that the message may have been stored all the same.
     #[must_use]
     pub fn with_unknown_outcome(mut self) -> Self {

@@ -20,7 +20,7 @@ use std::{fmt, time::SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{Message, Topic};
+use crate::{Error, ErrorKind, Message, Topic};
 
 const VERSION: u8 = 1;
 const FLAG_TOPICS: u8 = 1;
@@ -94,6 +94,26 @@ impl EncodedFrame {
     /// What is to be stored, and handed back by reads and listeners.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
+    }
+
+    /// Checks that it is within a backend's
+    /// [`max_frame_bytes`](crate::Capabilities::max_frame_bytes).
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](ErrorKind::TooLarge), which names both sizes.
+    pub fn check_size(&self, max_frame_bytes: usize) -> Result<(), Error> {
+        let bytes = self.bytes.len();
+        if bytes <= max_frame_bytes {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::TooLarge,
+            format!(
+                "a frame of {bytes} bytes is larger than the {max_frame_bytes} that \
+                 max_frame_bytes allows"
+            ),
+        ))
     }
 }
 

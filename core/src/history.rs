@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Backend, Entry, Event, Gap, Position, Result, Topic, Unreadable,
-    link::{closed, within},
+    Backend, Entry, Error, Event, Gap, Position, Result, Topic, Unreadable,
+    link::within,
     node::Node,
     order::{Item, Order},
 };
@@ -27,7 +27,7 @@ pub(crate) async fn read(
     let mut items = Vec::new();
     while events.left > 0 && order.wants() {
         if node.is_closing() {
-            return Err(closed());
+            return Err(Error::closed());
         }
         // Where frames of other topics and older ones come along, a small page may hold nothing of it.
         let limit = match node.names_topics() || node.rules.lookback > 0 {

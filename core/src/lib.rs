@@ -10,6 +10,7 @@
 //! | `topic`, `position`, `cursor` | what things are called and where they stand |
 //! | `message`, `frame` | what is published, and how it is stored |
 //! | `backend`, `listener` | what a broker does for the library |
+//! | `slot`, `secret` | what every backend needs: a connection opened by one for all, a password that does not show |
 //! | `order` | sans-IO: order, repetitions, losses, epochs |
 //! | `feed` | one log on one node: listener and history, through `order`, into the window |
 //! | `window` | recent frames of a log; subscriptions read from it at their own pace |
@@ -41,6 +42,8 @@ mod position;
 mod publisher;
 mod query;
 mod random;
+mod secret;
+mod slot;
 mod subscription;
 mod topic;
 mod window;
@@ -60,6 +63,8 @@ pub use self::{
     options::{Options, Partitioning, WhenFull},
     position::{Epoch, Position, Sequence},
     query::{OptionValue, Query},
+    secret::Secret,
+    slot::{Alive, Slot},
     subscription::Subscription,
     topic::{Carries, LogName, Namespace, Topic},
 };

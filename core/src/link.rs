@@ -84,7 +84,7 @@ impl Link {
         // The sender lives in self, so waiting cannot fail; if it did, the node is gone.
         match health.wait_for(settled).await {
             Ok(health) if health.state == State::Connected => Ok(Generation(health.reconnects)),
-            _ => Err(closed()),
+            _ => Err(Error::closed()),
         }
     }
 
@@ -230,8 +230,4 @@ pub(crate) async fn within<T>(
         )
         .with_unknown_outcome())
     })
-}
-
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the backplane is closed")
 }

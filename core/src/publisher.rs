@@ -15,10 +15,7 @@ use self::queue::{Queue, Request};
 pub(crate) use self::registry::Publishers;
 use crate::{
     Appended, Backend, EncodedFrame, Error, ErrorKind, FrameBuilder, Message, Outcome, Position,
-    Result, Topic,
-    feed::Lease,
-    link::{Backoff, closed},
-    node::Node,
+    Result, Topic, feed::Lease, link::Backoff, node::Node,
 };
 
 /// One message, or a batch that is stored as a whole.
@@ -56,7 +53,7 @@ async fn queue(node: &Arc<Node>, topic: &Topic, messages: Messages) -> Result<Po
     // Counted before the check, so that a close either refuses this publish or waits for it.
     let _busy = node.publishers.busy(&**node);
     if node.is_closing() {
-        return Err(closed());
+        return Err(Error::closed());
     }
     let named = node.names_topics().then_some(topic);
     let size = checked_size(node, named, messages.as_slice())?;
@@ -79,7 +76,7 @@ async fn queue(node: &Arc<Node>, topic: &Topic, messages: Messages) -> Result<Po
     // The runner answers every request, by the deadline; it goes away only when the node is closed.
     answer
         .await
-        .unwrap_or_else(|_| Err(closed().with_unknown_outcome()))
+        .unwrap_or_else(|_| Err(Error::closed().with_unknown_outcome()))
 }
 
 /// The most bytes that these messages take in a frame.

@@ -1,6 +1,6 @@
 //! Append: recognise a repetition, number, keep, hand out.
 
-use scaleout_core::{Appended, Arrival, EncodedFrame, Error, ErrorKind, LogName, Position, Result};
+use scaleout_core::{Appended, Arrival, EncodedFrame, LogName, Position, Result};
 use tokio::time::Instant;
 
 use crate::{broker::Broker, config::Config, publishers::Repetition};
@@ -13,16 +13,7 @@ impl Broker {
         config: &Config,
         now: Instant,
     ) -> Result<Appended> {
-        let bytes = frame.bytes().len();
-        if bytes > config.max_frame_bytes {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "a frame of {bytes} bytes is larger than the {} that max_frame_bytes allows",
-                    config.max_frame_bytes
-                ),
-            ));
-        }
+        frame.check_size(config.max_frame_bytes)?;
         let mut state = self.lock();
         let log = state.log(name, config, now);
         let life = &mut log.life;

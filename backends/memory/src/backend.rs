@@ -9,8 +9,7 @@ use std::{
 };
 
 use scaleout_core::{
-    Appended, Backend, Capabilities, EncodedFrame, Error, ErrorKind, Listener, LogName, Page,
-    Position, Result,
+    Appended, Backend, Capabilities, EncodedFrame, Error, Listener, LogName, Page, Position, Result,
 };
 use tokio::time::Instant;
 
@@ -38,7 +37,7 @@ impl MemoryBackend {
 
     fn open(&self) -> Result<&Arc<Broker>> {
         if self.closed.load(Ordering::Acquire) {
-            return Err(closed());
+            return Err(Error::closed());
         }
         Ok(&self.broker)
     }
@@ -79,7 +78,7 @@ impl Backend for MemoryBackend {
     async fn close(&self, _deadline: Instant) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         for sender in self.broker.take_listeners(|node| node == self.node) {
-            sender.end(closed());
+            sender.end(Error::closed());
         }
         Ok(())
     }
@@ -92,8 +91,4 @@ impl fmt::Debug for MemoryBackend {
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the backplane was closed")
 }

@@ -3,12 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use scaleout_core::{
-    Appended, Backend, Capabilities, Durability, EncodedFrame, Error, ErrorKind, Listener, LogName,
-    Page, Position, Result,
+    Appended, Backend, Capabilities, Durability, EncodedFrame, Listener, LogName, Page, Position,
+    Result, Slot,
 };
 use tokio::time::Instant;
 
-use crate::{commands::Commands, config::Config, listen::Subscriptions, slot::Slot};
+use crate::{commands::Commands, config::Config, listen::Subscriptions};
 
 /// The PostgreSQL backend. [`connector`](crate::connector) makes one out of a URL.
 ///
@@ -24,8 +24,8 @@ impl PostgresBackend {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             config: Arc::new(config),
-            commands: Slot::new(),
-            subscriptions: Slot::new(),
+            commands: Slot::default(),
+            subscriptions: Slot::default(),
         }
     }
 
@@ -68,15 +68,7 @@ impl Backend for PostgresBackend {
     }
 
     async fn append(&self, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {
-        let (bytes, most) = (frame.bytes().len(), self.config.max_frame_bytes);
-        if bytes > most {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "a frame of {bytes} bytes is larger than the {most} that max_frame_bytes allows"
-                ),
-            ));
-        }
+        frame.check_size(self.config.max_frame_bytes)?;
         self.commands().await?.append(log, frame).await
     }
 

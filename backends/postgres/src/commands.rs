@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::{try_join, try_join_all};
-use scaleout_core::{Appended, EncodedFrame, Error, LogName, Result};
+use scaleout_core::{Alive, Appended, EncodedFrame, Error, LogName, Result};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::Instant,
@@ -16,7 +16,6 @@ use crate::{
     link::{Deaf, Link, Pulse},
     patience::Patience,
     read::Reads,
-    slot::Alive,
     trim::{self, Trims},
 };
 
@@ -113,7 +112,7 @@ impl Commands {
 }
 
 impl Alive for Commands {
-    fn pulse(&self) -> &Pulse {
-        &self.pulse
+    fn is_alive(&self) -> bool {
+        self.pulse.is_alive()
     }
 }

@@ -137,7 +137,3 @@ pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
         format!("postgres: no answer to {what} within {after:?}"),
     )
 }
-
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the backplane was closed")
-}

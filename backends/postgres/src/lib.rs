@@ -15,7 +15,6 @@ mod patience;
 mod place;
 mod read;
 mod remove;
-mod slot;
 mod tls;
 mod trim;
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use scaleout_core::{Error, Listener, LogName, Result};
+use scaleout_core::{Alive, Error, Listener, LogName, Result};
 use tokio::time::{Instant, interval, timeout};
 use tokio_postgres::{Client, Notification};
 
@@ -13,7 +13,6 @@ use crate::{
     link::{Hears, Link, Pulse},
     name::Name,
     place::{epoch, sequence},
-    slot::Alive,
 };
 
 /// Channels in one transaction: enough that many take little time, few enough that notifications
@@ -75,13 +74,13 @@ impl Subscriptions {
     pub(crate) async fn close(&self, deadline: Instant) {
         self.pulse.die();
         self.link.close(deadline).await;
-        self.channels.end(&crate::error::closed());
+        self.channels.end(&Error::closed());
     }
 }
 
 impl Alive for Subscriptions {
-    fn pulse(&self) -> &Pulse {
-        &self.pulse
+    fn is_alive(&self) -> bool {
+        self.pulse.is_alive()
     }
 }
 

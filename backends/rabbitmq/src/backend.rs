@@ -6,8 +6,8 @@ use std::{
 };
 
 use scaleout_core::{
-    Appended, Backend, Capabilities, Durability, EncodedFrame, Error, ErrorKind, Listener, LogName,
-    Page, Partitioning, Position, Result,
+    Appended, Backend, Capabilities, Durability, EncodedFrame, Listener, LogName, Page,
+    Partitioning, Position, Result, Slot,
 };
 use tokio::time::Instant;
 
@@ -18,7 +18,6 @@ use crate::{
     link::Link,
     names,
     read::SLOT,
-    slot::Slot,
 };
 
 /// How many frames before its place a resume looks at, to know what was stored twice.
@@ -29,9 +28,9 @@ const LOOKBACK: u64 = 256;
 /// It connects when it is first used: one connection to publish, and one to consume.
 pub struct RabbitMqBackend {
     config: Arc<Config>,
-    link: Slot,
+    link: Slot<Link>,
     /// Whether the namespace's directory has been read: it is there.
-    directory_known: AtomicBool,
+    directory_known: Arc<AtomicBool>,
 }
 
 impl RabbitMqBackend {
@@ -39,13 +38,14 @@ impl RabbitMqBackend {
         Self {
             config: Arc::new(config),
             link: Slot::default(),
-            directory_known: AtomicBool::new(false),
+            directory_known: Arc::default(),
         }
     }
 
     async fn link(&self) -> Result<Arc<Link>> {
-        let open = || async {
-            let link = Link::open(self.config.clone(), &self.directory_known).await?;
+        let (config, known) = (self.config.clone(), self.directory_known.clone());
+        let open = || async move {
+            let link = Link::open(config, &known).await?;
             link.check_logs()?;
             Ok(link)
         };
@@ -80,15 +80,7 @@ impl Backend for RabbitMqBackend {
     }
 
     async fn append(&self, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {
-        let (bytes, most) = (frame.bytes().len(), self.config.max_frame_bytes);
-        if bytes > most {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "a frame of {bytes} bytes is larger than the {most} that max_frame_bytes allows"
-                ),
-            ));
-        }
+        frame.check_size(self.config.max_frame_bytes)?;
         let (log, link) = (self.index(log)?, self.link().await?);
         let epoch = link.epoch(log).await?;
         let stream = names::stream(&self.config.namespace, log, epoch);

@@ -5,9 +5,10 @@ use std::{fmt, fs, num::NonZeroU16, time::Duration};
 use percent_encoding::percent_decode_str;
 use scaleout_core::{
     AnyBackend, Connector, Error, ErrorKind, Namespace, Options, Partitioning, Query, Result,
+    Secret,
 };
 
-use crate::{RabbitMqBackend, error::Secret};
+use crate::RabbitMqBackend;
 
 /// How many logs a namespace has unless the URL says otherwise.
 pub(crate) const LOGS: NonZeroU16 = NonZeroU16::new(4).unwrap();

@@ -1,29 +1,9 @@
 //! What RabbitMQ and its client say, in the library's terms and without secrets.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use lapin::ErrorKind as Kind;
 use scaleout_core::{Error, ErrorKind};
-
-/// A password: it is sent, but it does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
 
 /// What the server calls its refusals, in AMQP's numbers.
 mod code {
@@ -123,10 +103,6 @@ pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
         ErrorKind::Timeout,
         format!("rabbitmq: no answer to {what} within {after:?}"),
     )
-}
-
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the backplane was closed")
 }
 
 #[cfg(test)]

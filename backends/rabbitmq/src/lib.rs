@@ -13,7 +13,6 @@ mod listen;
 mod names;
 mod read;
 mod remove;
-mod slot;
 mod stream;
 mod wire;
 

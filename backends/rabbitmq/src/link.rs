@@ -13,7 +13,7 @@ use lapin::{
     options::{BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{AMQPValue, FieldTable},
 };
-use scaleout_core::{Error, ErrorKind, Result};
+use scaleout_core::{Alive, Error, ErrorKind, Result};
 use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout, timeout_at},
@@ -54,6 +54,12 @@ pub(crate) struct Link {
     tasks: Mutex<JoinSet<()>>,
     /// Last, so that all else is gone before it.
     pub(crate) engine: Engine,
+}
+
+impl Alive for Link {
+    fn is_alive(&self) -> bool {
+        self.pulse.is_alive()
+    }
 }
 
 impl Link {
@@ -253,7 +259,7 @@ impl Link {
 
     /// Stops the tasks and closes the connections, by the deadline.
     pub(crate) async fn close(&self, deadline: Instant) {
-        self.pulse.die(crate::error::closed());
+        self.pulse.die(Error::closed());
         let mut tasks = std::mem::take(&mut *lock(&self.tasks));
         let ended = async {
             tasks.shutdown().await;

@@ -3,14 +3,12 @@
 use std::{fmt, sync::Arc};
 
 use scaleout_core::{
-    Appended, Backend, Capabilities, EncodedFrame, Error, ErrorKind, Listener, LogName, Page,
-    Position, Result,
+    Appended, Backend, Capabilities, EncodedFrame, Error, Listener, LogName, Page, Position,
+    Result, Slot,
 };
 use tokio::time::Instant;
 
-use crate::{
-    commands::Commands, config::Config, hints::Hints, keys::Key, listen::Subscriptions, slot::Slot,
-};
+use crate::{commands::Commands, config::Config, hints::Hints, keys::Key, listen::Subscriptions};
 
 /// The Redis backend. [`connector`](crate::connector) makes one out of a URL.
 ///
@@ -27,8 +25,8 @@ impl RedisBackend {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             config: Arc::new(config),
-            commands: Slot::new(),
-            subscriptions: Slot::new(),
+            commands: Slot::default(),
+            subscriptions: Slot::default(),
             hints: Arc::default(),
         }
     }
@@ -72,15 +70,7 @@ impl Backend for RedisBackend {
     }
 
     async fn append(&self, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {
-        let (bytes, most) = (frame.bytes().len(), self.config.max_frame_bytes);
-        if bytes > most {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "a frame of {bytes} bytes is larger than the {most} that max_frame_bytes allows"
-                ),
-            ));
-        }
+        frame.check_size(self.config.max_frame_bytes)?;
         let commands = self.commands().await?;
         commands.append(self.key(log), frame.clone()).await
     }
@@ -103,7 +93,7 @@ impl Backend for RedisBackend {
         }
         if let Some(subscriptions) = self.subscriptions.close() {
             subscriptions.link.close(deadline).await;
-            subscriptions.channels.end(&crate::error::closed());
+            subscriptions.channels.end(&Error::closed());
         }
         Ok(())
     }

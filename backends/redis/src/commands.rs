@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scaleout_core::{Appended, EncodedFrame, Result};
+use scaleout_core::{Alive, Appended, EncodedFrame, Result};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     hints::Hints,
     keys::Key,
     link::Link,
-    slot::Connection,
 };
 
 /// A connection with a single writer for appends: it makes few large calls of many small ones.
@@ -56,7 +55,7 @@ impl Commands {
     }
 }
 
-impl Connection for Commands {
+impl Alive for Commands {
     fn is_alive(&self) -> bool {
         self.link.pulse.is_alive()
     }

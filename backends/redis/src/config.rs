@@ -3,10 +3,10 @@
 use std::{fmt, path::Path, time::Duration};
 
 use percent_encoding::percent_decode_str;
-use scaleout_core::{AnyBackend, Connector, Error, ErrorKind, Options, Query, Result};
+use scaleout_core::{AnyBackend, Connector, Error, ErrorKind, Options, Query, Result, Secret};
 use url::Url;
 
-use crate::{RedisBackend, error::Secret, tls::Tls};
+use crate::{RedisBackend, tls::Tls};
 
 /// What a URL says.
 #[derive(Clone)]

@@ -1,40 +1,17 @@
 //! What Redis and its client say, in the library's terms and without secrets.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use redis::{RedisError, ServerError, ServerErrorKind};
-use scaleout_core::{Error, ErrorKind};
+use scaleout_core::{Error, ErrorKind, Secret};
 
-/// A password: it compares and it is sent, but it does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Takes the secret out of a text. Redis answers an unknown command with the arguments it had,
-    /// and those of the first command are the credentials.
-    pub(crate) fn scrub(secret: Option<&Self>, text: &str) -> String {
-        let text = text
-            .split_once(", with args beginning with")
-            .map_or(text, |(before, _)| before);
-        match secret {
-            Some(Self(secret)) if !secret.is_empty() => text.replace(secret, "***"),
-            _ => text.to_owned(),
-        }
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
+/// Takes the secret out of a text. Redis answers an unknown command with the arguments it had, and
+/// those of the first command are the credentials.
+fn scrub(secret: Option<&Secret>, text: &str) -> String {
+    let text = text
+        .split_once(", with args beginning with")
+        .map_or(text, |(before, _)| before);
+    secret.map_or_else(|| text.to_owned(), |secret| secret.scrub(text))
 }
 
 /// An error of the client, before a session is set up as well as later.
@@ -56,7 +33,7 @@ pub(crate) fn of_client(error: &RedisError, secret: Option<&Secret>) -> Error {
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         _ => error.to_string(),
     };
-    Error::new(kind, format!("redis: {}", Secret::scrub(secret, &text)))
+    Error::new(kind, format!("redis: {}", scrub(secret, &text)))
 }
 
 /// An error that the server answered with: it did not do what was asked.
@@ -70,7 +47,7 @@ pub(crate) fn of_server(error: &ServerError, secret: Option<&Secret>) -> Error {
     };
     let text = format!("{} {details}", error.code());
     let text = text.trim().trim_start_matches("STORED ");
-    Error::new(kind, format!("redis: {}", Secret::scrub(secret, text)))
+    Error::new(kind, format!("redis: {}", scrub(secret, text)))
 }
 
 fn of_code(kind: Option<ServerErrorKind>, code: &str) -> ErrorKind {
@@ -110,28 +87,23 @@ pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
     )
 }
 
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the backplane was closed")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn scrub(secret: &str, text: &str) -> String {
-        Secret::scrub(Some(&Secret::new(secret.to_owned())), text)
-    }
-
     #[test]
     fn what_an_old_server_repeats_is_cut_off() {
         let text = "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `u`, `pw`";
-        assert_eq!(scrub("pw", text), "ERR unknown command `HELLO`");
+        assert_eq!(
+            scrub(Some(&Secret::new("pw")), text),
+            "ERR unknown command `HELLO`"
+        );
     }
 
     #[test]
     fn a_secret_does_not_show() {
-        assert_eq!(scrub("s3cret", "bad s3cret here"), "bad *** here");
-        assert_eq!(format!("{:?}", Secret::new("s3cret".to_owned())), "***");
+        let text = scrub(Some(&Secret::new("s3cret")), "bad s3cret here");
+        assert_eq!(text, "bad *** here");
     }
 
     #[test]

@@ -16,7 +16,6 @@ mod link;
 mod listen;
 mod read;
 mod script;
-mod slot;
 mod tls;
 mod wire;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redis::{RedisResult, aio::MultiplexedConnection};
-use scaleout_core::{Listener, Result};
+use scaleout_core::{Alive, Listener, Result};
 use tokio::time::timeout;
 
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
     error::{is_refusal, lost, of_client, timed_out},
     keys::Key,
     link::{Link, Pulse},
-    slot::Connection,
 };
 
 /// Channels in one command: enough that 100,000 take little time, few enough that Redis serves
@@ -62,7 +61,7 @@ impl Subscriptions {
     }
 }
 
-impl Connection for Subscriptions {
+impl Alive for Subscriptions {
     fn is_alive(&self) -> bool {
         self.link.pulse.is_alive()
     }

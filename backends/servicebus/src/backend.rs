@@ -48,15 +48,7 @@ impl<T: Transport> Backend for ServiceBus<T> {
     }
 
     async fn append(&self, log: &LogName, frame: &EncodedFrame) -> Result<Appended> {
-        let (bytes, most) = (frame.bytes().len(), self.config().max_frame_bytes);
-        if bytes > most {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "a frame of {bytes} bytes is larger than the {most} that max_frame_bytes allows"
-                ),
-            ));
-        }
+        frame.check_size(self.config().max_frame_bytes)?;
         let log = names::index(log, self.config())?;
         self.shared.append(log, frame).await?;
         Ok(Appended { first: None })

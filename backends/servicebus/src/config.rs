@@ -3,12 +3,9 @@
 use std::{env, fmt, fs, num::NonZeroU16, time::Duration};
 
 use percent_encoding::percent_decode_str;
-use scaleout_core::{Error, ErrorKind, Namespace, Options, Partitioning, Query, Result};
+use scaleout_core::{Error, ErrorKind, Namespace, Options, Partitioning, Query, Result, Secret};
 
-use crate::{
-    sas::{Credential, Secret},
-    tls,
-};
+use crate::{sas::Credential, tls};
 
 /// How many logs a namespace has unless the URL says otherwise.
 pub(crate) const LOGS: NonZeroU16 = NonZeroU16::new(4).unwrap();

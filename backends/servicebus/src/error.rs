@@ -62,10 +62,6 @@ pub(crate) fn lost() -> Error {
     )
 }
 
-pub(crate) fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the backplane was closed")
-}
-
 pub(crate) fn timed_out(what: &str, after: Duration) -> Error {
     Error::new(
         ErrorKind::Timeout,

@@ -17,7 +17,6 @@ mod names;
 mod own;
 mod remove;
 mod sas;
-mod slot;
 mod tls;
 mod transport;
 mod wire;

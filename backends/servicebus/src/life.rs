@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     config::Config,
-    error::closed,
     http::Http,
     manage::{Manager, TopicInfo},
     names,
@@ -104,7 +103,7 @@ impl Topics {
         match &*self.way() {
             Way::Given => Ok(None),
             Way::Managed(manager) => Ok(Some(manager.clone())),
-            Way::Closed => Err(closed()),
+            Way::Closed => Err(Error::closed()),
         }
     }
 

@@ -15,9 +15,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use crate::{
-    config::Config, error::closed, inbox::Inbox, life::Topics, names, transport::Transport,
-};
+use crate::{config::Config, inbox::Inbox, life::Topics, names, transport::Transport};
 
 /// How long a node without `close` tries to delete its subscription. It deletes itself anyhow.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -92,7 +90,7 @@ impl<T: Transport> Shared<T> {
     pub(crate) fn take_kept(self: &Arc<Self>, log: u16) -> Result<Option<Held<T>>> {
         let mut kept = self.kept();
         if kept.closed {
-            return Err(closed());
+            return Err(Error::closed());
         }
         let own = kept.by_log.remove(&log);
         Ok(own.map(|own| Held {

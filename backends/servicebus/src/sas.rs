@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use scaleout_core::{Error, ErrorKind, Result};
+use scaleout_core::{Error, ErrorKind, Result, Secret};
 use sha2::Sha256;
 use tokio::sync::Mutex;
 
@@ -84,29 +84,9 @@ impl AccessToken {
     /// A token with the time at which it expires.
     pub fn new(text: impl Into<String>, expires: SystemTime) -> Self {
         Self {
-            text: Secret::new(text.into()),
+            text: Secret::new(text),
             expires,
         }
-    }
-}
-
-/// Text that is sent, but does not show.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
-
-impl Secret {
-    pub(crate) fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 
@@ -314,7 +294,7 @@ mod tests {
     use super::*;
 
     fn credential(key: &str) -> Credential {
-        Credential::key("send & listen".into(), Secret::new(key.into()))
+        Credential::key("send & listen".into(), Secret::new(key))
     }
 
     /// The same was computed with
@@ -322,7 +302,7 @@ mod tests {
     #[test]
     fn a_token_is_signed_as_others_sign_it() {
         let expires = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let key = Secret::new("k+/=".into());
+        let key = Secret::new("k+/=");
         let token = signature(
             "send & listen",
             &key,

@@ -10,7 +10,7 @@ use std::{
 use tokio::task::JoinHandle;
 
 use super::{Feed, run};
-use crate::{LogName, Result, link::closed, node::Node};
+use crate::{Error, LogName, Result, node::Node};
 
 #[derive(Debug, Default)]
 pub(crate) struct Feeds {
@@ -48,7 +48,7 @@ impl Feeds {
     pub(crate) fn lease(&self, node: &Arc<Node>, log: &LogName) -> Result<(Lease, bool)> {
         let mut state = self.lock();
         if state.ended {
-            return Err(closed());
+            return Err(Error::closed());
         }
         let mut started = false;
         let running = state.by_log.entry(log.clone()).or_insert_with(|| {

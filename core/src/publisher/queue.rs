@@ -14,7 +14,7 @@ use tokio::{
 use super::Messages;
 use crate::{
     Error, ErrorKind, LogName, Options, Position, PublisherId, Result, Topic, WhenFull,
-    feed::Lease, link::closed, node::Node,
+    feed::Lease, node::Node,
 };
 
 /// A publish that waits.
@@ -116,7 +116,7 @@ impl Queue {
         let mut state = self.lock();
         // A publish that had to wait for room may be too late by now.
         if node.is_closing() {
-            return Err(closed());
+            return Err(Error::closed());
         }
         node.metrics.queued.increment(1.0);
         room.messages.forget();
@@ -234,7 +234,7 @@ async fn acquire<'q>(
 ) -> Result<SemaphorePermit<'q>> {
     match room.try_acquire_many(permits) {
         Ok(permit) => return Ok(permit),
-        Err(TryAcquireError::Closed) => return Err(closed()),
+        Err(TryAcquireError::Closed) => return Err(Error::closed()),
         Err(TryAcquireError::NoPermits) => {}
     }
     if node.options.when_full == WhenFull::Reject {
@@ -242,7 +242,7 @@ async fn acquire<'q>(
     }
     match timeout_at(deadline, room.acquire_many(permits)).await {
         Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) => Err(closed()),
+        Ok(Err(_)) => Err(Error::closed()),
         Err(_) => Err(node.link.why_down().unwrap_or_else(|| {
             Error::new(
                 ErrorKind::Timeout,

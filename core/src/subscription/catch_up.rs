@@ -13,9 +13,9 @@ use tokio::time::sleep;
 use tracing::debug;
 
 use crate::{
-    Backend, ErrorKind, LogName, Page, Position, Result,
+    Backend, Error, ErrorKind, LogName, Page, Position, Result,
     feed::Feed,
-    link::{Backoff, closed, within},
+    link::{Backoff, within},
     node::Node,
     order::{Item, Order},
 };
@@ -72,7 +72,7 @@ impl CatchUp {
     /// Only those that end the subscription. Others are tried again, for ever.
     pub(super) fn poll_read(&mut self, feed: &Feed, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.node.is_closing() {
-            return Poll::Ready(Err(closed()));
+            return Poll::Ready(Err(Error::closed()));
         }
         let mut pending = match self.read.get_mut() {
             Ok(read) => read.take(),

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use scaleout_core::Result;
+use scaleout_core::{Alive, Result};
 use tokio::{
     sync::oneshot,
     task::JoinSet,
@@ -16,7 +16,6 @@ use super::{connection::Connection, error::Refused, receiver::AmqpReceiver, send
 use crate::{
     config::Config,
     error::{lost, timed_out},
-    slot::Mortal,
 };
 
 /// Two connections, so that what is received does not wait behind what is sent, nor the other way
@@ -112,7 +111,7 @@ impl Link {
     }
 }
 
-impl Mortal for Link {
+impl Alive for Link {
     fn is_alive(&self) -> bool {
         self.sending.is_alive() && self.receiving.is_alive()
     }

@@ -17,14 +17,13 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use scaleout_core::Result;
+use scaleout_core::{Result, Slot};
 use tokio::time::{Instant, timeout};
 
 use self::link::Link;
 use crate::{
     config::Config,
     error::{lost, timed_out},
-    slot::Slot,
     transport::{Outgoing, Sent, Transport},
 };
 

@@ -111,7 +111,7 @@ fn a_key_that_is_not_in_the_url_is_in_the_environment() {
 
 #[test]
 fn a_credential_stands_in_for_the_key() {
-    let credential = || Some(Credential::key("other".into(), Secret::new("k".into())));
+    let credential = || Some(Credential::key("other".into(), Secret::new("k")));
     for url in [
         "servicebus://chat",
         &string(""),

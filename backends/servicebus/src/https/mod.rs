@@ -15,7 +15,6 @@ use tokio::time::{Duration, Instant};
 
 use crate::{
     config::Config,
-    error::closed,
     http::{Http, refusal},
     transport::{Outgoing, Sent, Transport},
 };
@@ -55,7 +54,7 @@ impl Https {
 
     fn open(&self) -> Result<Open> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clone().ok_or_else(closed)
+        open.clone().ok_or_else(Error::closed)
     }
 
     fn topic(&self, topic: &str) -> Result<TopicClient> {

@@ -154,7 +154,7 @@ async fn an_expired_token_passes_with_the_next_one() {
     assert!(error.to_string().contains("ExpiredToken"), "{error}");
     config.credential = Credential::key(
         "RootManageSharedAccessKey".into(),
-        crate::sas::Secret::new("SAS_KEY_VALUE".into()),
+        scaleout_core::Secret::new("SAS_KEY_VALUE"),
     );
     let manager = Manager::new(&config, Http::new(&config).unwrap());
     assert_eq!(manager.topic("t").await.unwrap(), None);
