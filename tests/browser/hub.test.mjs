@@ -19,10 +19,13 @@ const WAYS = [
   ["LongPolling", "messagepack"],
 ];
 
-let browser, host, site, page;
+// Over HTTPS the browser speaks HTTP/2, and its WebSockets are streams of that.
+const HOSTS = ["http://127.0.0.1:0", "https://127.0.0.1:0"];
+
+let browser, hosts, site, page;
 
 before(async () => {
-  [browser, host] = await Promise.all([launch(), startHost()]);
+  [browser, ...hosts] = await Promise.all([launch(), ...HOSTS.map(startHost)]);
   site = createServer(async (request, response) => {
     const script = SCRIPTS[request.url];
     if (script) {
@@ -34,18 +37,19 @@ before(async () => {
     }
   }).listen(0, "127.0.0.1");
   await once(site, "listening");
-  page = await browser.newPage();
+  page = await browser.newPage({ ignoreHTTPSErrors: true });
   await page.goto(`http://127.0.0.1:${site.address().port}/`);
 });
 after(async () => {
   await browser.close();
   site.close();
-  await host.stop();
+  await Promise.all(hosts.map((host) => host.stop()));
 });
 
-for (const [transport, protocol] of WAYS) {
-  test(`${transport} with ${protocol}`, async () => {
-    const seen = await page.evaluate(tour, { host: host.url, transport, protocol });
+for (const [number, [transport, protocol]] of HOSTS.flatMap((_, number) => WAYS.map((way) => [number, way]))) {
+  const secure = HOSTS[number].startsWith("https");
+  test(`${transport} with ${protocol}${secure ? " over HTTP/2" : ""}`, async () => {
+    const seen = await page.evaluate(tour, { host: hosts[number].url, transport, protocol });
     assert.deepEqual(seen, {
       transport,
       echo: { text: "ö 💬", list: [1, null] },
@@ -56,6 +60,8 @@ for (const [transport, protocol] of WAYS) {
       answer: "10",
       authorized: "in",
       refused: true,
+      // Only HTTP/1.1 upgrades a connection, with a key.
+      upgraded: transport === "WebSockets" && !secure,
     });
   });
 }
@@ -96,6 +102,7 @@ async function tour({ host, transport, protocol }) {
     answer: await (await fetch(`${host}/clientresult/${hub.connectionId}`)).text(),
     authorized: await authorized.invoke("Echo", "in"),
     refused: await connect("/authorizedHub").then(() => false, () => true),
+    upgraded: await hub.invoke("GetHeader", "sec-websocket-key").then((key) => Boolean(key)),
   };
   await Promise.all([hub.stop(), authorized.stop()]);
   return seen;

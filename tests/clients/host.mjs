@@ -6,8 +6,8 @@ import { fileURLToPath } from 'node:url';
 
 const TARGET = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../target', import.meta.url));
 
-export async function startHost() {
-  const program = spawn(`${TARGET}/debug/scaleout-test-host`, ['http://127.0.0.1:0'], {
+export async function startHost(address = 'http://127.0.0.1:0') {
+  const program = spawn(`${TARGET}/debug/scaleout-test-host`, [address], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   const failed = once(program, 'error').then(([error]) => { throw error; });

@@ -68,6 +68,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
             "{head}"
         );
+        Self::over(stream)
+    }
+
+    /// A WebSocket that has been opened.
+    pub(crate) fn over(stream: S) -> Self {
         Self {
             stream,
             messages: VecDeque::new(),

@@ -18,6 +18,8 @@ mod closing;
 mod cluster;
 mod events;
 mod http;
+#[cfg(feature = "http2")]
+mod http2;
 mod invocations;
 mod limits;
 mod lost;

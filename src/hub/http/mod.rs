@@ -122,7 +122,13 @@ impl Endpoint {
             user,
         };
         let answer = match visit.parts.method {
-            Method::GET if is_websocket(&visit.parts.headers) => websocket::open(&self, visit),
+            Method::GET if websocket::is_upgrade(&visit.parts.headers) => {
+                websocket::upgrade(&self, visit)
+            }
+            #[cfg(feature = "http2")]
+            Method::CONNECT if websocket::is_extended_connect(&visit.parts) => {
+                websocket::connect(&self, visit)
+            }
             Method::GET if accepts_events(&visit.parts.headers) => events::open(&self, visit),
             Method::GET => polling::poll(&self, visit).await,
             Method::POST => send::receive(&self, &visit, body).await,
@@ -261,10 +267,6 @@ impl From<AuthError> for Refusal {
         };
         Self(status, "".into())
     }
-}
-
-fn is_websocket(headers: &HeaderMap) -> bool {
-    lists(headers, &header::CONNECTION, "upgrade") && lists(headers, &header::UPGRADE, "websocket")
 }
 
 /// Whether the client asks for server-sent events: the media type must stand there as it is.

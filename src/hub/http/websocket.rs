@@ -1,7 +1,10 @@
-//! Attaches a WebSocket to a connection.
+//! Attaches a WebSocket to a connection: one that HTTP/1.1 is upgraded to (RFC 6455), or a stream of
+//! HTTP/2 (RFC 8441).
 
 use std::{io::Cursor, sync::Arc};
 
+#[cfg(feature = "http2")]
+use axum::http::request::Parts;
 use axum::{
     body::Body,
     http::{
@@ -14,7 +17,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-use super::{Birth, Connection, Endpoint, Refusal, Visit};
+use super::{Birth, Connection, Endpoint, Refusal, Visit, lists};
 use crate::hub::{
     connection::Attached,
     transport::{
@@ -23,8 +26,40 @@ use crate::hub::{
     },
 };
 
-pub(super) fn open(endpoint: &Arc<Endpoint>, mut visit: Visit) -> Result<Response, Refusal> {
+/// Whether a request asks to go on as a WebSocket.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    lists(headers, &header::CONNECTION, "upgrade") && lists(headers, &header::UPGRADE, "websocket")
+}
+
+pub(super) fn upgrade(endpoint: &Arc<Endpoint>, visit: Visit) -> Result<Response, Refusal> {
+    check_version(&visit.parts.headers)?;
     let accept = accept_key(&visit.parts.headers)?;
+    open(endpoint, visit)?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(response)
+}
+
+/// Whether a request asks for a WebSocket as one stream of HTTP/2.
+#[cfg(feature = "http2")]
+pub(super) fn is_extended_connect(parts: &Parts) -> bool {
+    let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+    protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+}
+
+#[cfg(feature = "http2")]
+pub(super) fn connect(endpoint: &Arc<Endpoint>, visit: Visit) -> Result<Response, Refusal> {
+    check_version(&visit.parts.headers)?;
+    open(endpoint, visit)?;
+    Ok(Response::new(Body::empty()))
+}
+
+/// Attaches the socket that comes of the request once it is answered.
+fn open(endpoint: &Arc<Endpoint>, mut visit: Visit) -> Result<(), Refusal> {
     let upgrade = visit
         .parts
         .extensions
@@ -62,13 +97,7 @@ pub(super) fn open(endpoint: &Arc<Endpoint>, mut visit: Visit) -> Result<Respons
             }
         }
     });
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    Ok(response)
+    Ok(())
 }
 
 /// Carries a connection over an upgraded socket, until the socket or the connection ends.
@@ -111,7 +140,7 @@ async fn carry(
             let read = Cursor::new(parts.read_buf).chain(read);
             socket.run(read, write, is_text).await
         }
-        // Behind TLS, or whatever else the application serves on.
+        // A stream of HTTP/2, behind TLS, or whatever else the application serves on.
         Err(upgraded) => {
             let (read, write) = tokio::io::split(TokioIo::new(upgraded));
             socket.run(read, write, is_text).await
@@ -136,15 +165,19 @@ fn lost(endpoint: &Endpoint, connection: &Connection, attached: &Attached) {
     connection.left(InputEnd::Lost);
 }
 
+fn check_version(headers: &HeaderMap) -> Result<(), Refusal> {
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    if version.is_some_and(|version| version == "13") {
+        return Ok(());
+    }
+    Err(Refusal(
+        StatusCode::UPGRADE_REQUIRED,
+        "WebSocket version 13 is required.".into(),
+    ))
+}
+
 /// The answer to the client's key, or why it cannot be upgraded (RFC 6455, section 4.2).
 fn accept_key(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
-    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
-    if version.is_none_or(|version| version != "13") {
-        return Err(Refusal(
-            StatusCode::UPGRADE_REQUIRED,
-            "WebSocket version 13 is required.".into(),
-        ));
-    }
     let key = headers
         .get(header::SEC_WEBSOCKET_KEY)
         .ok_or_else(|| bad("Sec-WebSocket-Key is missing."))?;

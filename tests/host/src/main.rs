@@ -3,11 +3,14 @@
 //! ```sh
 //! cargo run -p scaleout-test-host -- http://127.0.0.1:5000
 //! ```
+//!
+//! On an `https://` address it speaks HTTP/2 as well, with a certificate that nobody has signed.
 
 #![expect(clippy::unused_async, reason = "hub methods are async")]
 
 mod hub;
 mod jwt;
+mod tls;
 mod web;
 
 use std::{
@@ -21,6 +24,8 @@ use scaleout::hub::{
     Hub, HubContext, HubOptions, RawConnection, RawEndpoint, Transport, ignore_case,
 };
 use tokio::{net::TcpListener, task::JoinSet};
+
+use self::tls::TlsListener;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -38,12 +43,17 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 async fn run() -> Result<(), Error> {
     let app = app().await?;
     let mut servers = JoinSet::new();
-    for address in addresses(std::env::args().skip(1))? {
+    for (scheme, address) in addresses(std::env::args().skip(1))? {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let app = app.clone();
-        servers.spawn(async move { axum::serve(listener, app).await });
-        writeln!(io::stdout(), "Now listening on: http://{address}")?;
+        if scheme == "https" {
+            let listener = TlsListener::new(listener)?;
+            servers.spawn(async move { axum::serve(listener, app).await });
+        } else {
+            servers.spawn(async move { axum::serve(listener, app).await });
+        }
+        writeln!(io::stdout(), "Now listening on: {scheme}://{address}")?;
     }
     tokio::select! {
         interrupt = tokio::signal::ctrl_c() => Ok(interrupt?),
@@ -51,9 +61,9 @@ async fn run() -> Result<(), Error> {
     }
 }
 
-/// Takes `http://host:port`, `host:port`, several of them parted by semicolons, and `--urls` and
+/// Takes `http://host:port`, `https://host:port`, `host:port`, several of them parted by semicolons, and `--urls` and
 /// `--listen` before them.
-fn addresses(args: impl Iterator<Item = String>) -> Result<Vec<SocketAddr>, Error> {
+fn addresses(args: impl Iterator<Item = String>) -> Result<Vec<(&'static str, SocketAddr)>, Error> {
     let mut addresses = Vec::new();
     for arg in args {
         let urls = arg
@@ -64,17 +74,20 @@ fn addresses(args: impl Iterator<Item = String>) -> Result<Vec<SocketAddr>, Erro
             .split(';')
             .filter(|url| !url.is_empty())
         {
-            let address = url.trim_start_matches("http://").trim_end_matches('/');
-            let address = address.replace("localhost", "127.0.0.1");
-            addresses.push(
-                address
-                    .parse()
-                    .map_err(|_| format!("{arg:?} is not an address"))?,
-            );
+            let (scheme, address) = match url.strip_prefix("https://") {
+                Some(address) => ("https", address),
+                None => ("http", url.trim_start_matches("http://")),
+            };
+            let address = address.trim_end_matches('/');
+            let address = address
+                .replace("localhost", "127.0.0.1")
+                .parse()
+                .map_err(|_| format!("{arg:?} is not an address"))?;
+            addresses.push((scheme, address));
         }
     }
     if addresses.is_empty() {
-        addresses.push(SocketAddr::from(([127, 0, 0, 1], 0)));
+        addresses.push(("http", SocketAddr::from(([127, 0, 0, 1], 0))));
     }
     Ok(addresses)
 }
