@@ -1,6 +1,11 @@
 //! What clients that are connected learn when the broker has lost messages.
 
-use scaleout::hub::{Context, Hub, HubError, Lost, LostReason, User, test::TestClient};
+use scaleout::{
+    Backplane,
+    hub::{Context, Hub, HubError, Lost, LostReason, User, test::TestClient},
+};
+
+use crate::no_history::forgetful;
 
 struct News;
 
@@ -11,17 +16,22 @@ impl News {
 }
 
 fn tell(_: &News, lost: &Lost) {
-    assert_eq!(lost.reason(), LostReason::Reset);
     let whom = (lost.group(), lost.user(), lost.concerns_everybody());
-    lost.tell("missed", whom).unwrap();
+    match lost.reason() {
+        LostReason::Reset => lost.tell("missed", whom).unwrap(),
+        reason => lost.tell(format!("{reason:?}"), whom).unwrap(),
+    }
 }
 
 /// A node on the broker of this name.
 async fn node(name: &str) -> Hub {
     let url = format!("memory:{name}");
-    let backplane = scaleout::connect(&url).await.unwrap();
+    hub(&scaleout::connect(&url).await.unwrap()).await
+}
+
+async fn hub(backplane: &Backplane) -> Hub {
     let hub = Hub::builder(News).method("Join", News::join).on_lost(tell);
-    hub.build(&backplane).await.unwrap()
+    hub.build(backplane).await.unwrap()
 }
 
 /// The next invocation: a message's number, or who has missed something.
@@ -98,4 +108,32 @@ async fn a_user_is_told_too() {
         all.contains(&serde_json::json!([null, "ada", false])),
         "{all:?}"
     );
+}
+
+/// Sends one message that something happens to and one that nothing does, and returns what a member of
+/// the room, to whom both were sent, gets in place of the first.
+async fn in_place_of(text: &str) -> (String, serde_json::Value) {
+    let hub = hub(&forgetful().await).await;
+    let member = TestClient::connect(&hub).await.unwrap();
+    member.invoke::<()>("Join", ("room",)).await.unwrap();
+    let room = hub.context().clients().group("room");
+    for text in ["before", text, "after"] {
+        room.send("message", (text,)).await.unwrap();
+    }
+    assert_eq!(next(&member).await, ("message".into(), ["before"].into()));
+    let told = next(&member).await;
+    assert_eq!(next(&member).await, ("message".into(), ["after"].into()));
+    told
+}
+
+#[tokio::test]
+async fn a_gap_is_told_in_the_place_of_what_is_lost() {
+    let whom = serde_json::json!(["room", null, false]);
+    assert_eq!(in_place_of("vanish").await, ("Gap".into(), whom));
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_in_its_place() {
+    let whom = serde_json::json!(["room", null, false]);
+    assert_eq!(in_place_of("garble").await, ("Unreadable".into(), whom));
 }

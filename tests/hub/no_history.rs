@@ -1,15 +1,16 @@
 //! A backplane that keeps no history, as Azure Service Bus: who comes back goes on from now.
 
 use scaleout::{
-    AnyBackend, Appended, Backend, Backplane, Capabilities, Connector, EncodedFrame, Error,
-    ErrorKind, Listener, LogName, Page, Position, Result,
+    AnyBackend, Appended, Arrival, Backend, Backplane, Capabilities, Connector, EncodedFrame,
+    Error, ErrorKind, Listener, LogName, Page, Position, Result,
     hub::{HubOptions, test::TestClient},
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::node::{Node, memory};
 
-/// Memory that forgets.
+/// Memory that forgets, and that hands on neither a message with `vanish` in it nor what could be read of
+/// one with `garble`.
 #[derive(Debug)]
 struct Forgetful(AnyBackend);
 
@@ -33,7 +34,7 @@ impl Backend for Forgetful {
     }
 
     async fn listen(&self, log: &LogName, after: Option<Position>) -> Result<Listener> {
-        self.0.listen(log, after).await
+        Ok(spoiled(self.0.listen(log, after).await?))
     }
 
     async fn close(&self, deadline: Instant) -> Result<()> {
@@ -41,13 +42,41 @@ impl Backend for Forgetful {
     }
 }
 
-async fn node() -> Node {
-    let Connector { backend, options } = scaleout::connector(&memory()).unwrap();
+fn spoiled(mut inner: Listener) -> Listener {
+    let (sender, outer) = Listener::channel();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            match inner.next().await {
+                Ok(Arrival::Frame { epoch, mut frame }) => {
+                    let says = |word: &[u8]| frame.bytes.windows(word.len()).any(|w| w == word);
+                    if says(b"vanish") {
+                        continue;
+                    }
+                    if says(b"garble") {
+                        frame.bytes = "?".into();
+                    }
+                    sender.send(Arrival::Frame { epoch, frame });
+                }
+                Ok(other) => drop(sender.send(other)),
+                Err(error) => return sender.end(error),
+            }
+        }
+    });
+    outer.with_guard(tasks)
+}
+
+pub(crate) async fn forgetful() -> Backplane {
+    let url = format!("{}&hole_timeout=100ms", memory());
+    let Connector { backend, options } = scaleout::connector(&url).unwrap();
     let backend = AnyBackend::new(Forgetful(backend));
-    let backplane = Backplane::connect(Connector { backend, options })
+    Backplane::connect(Connector { backend, options })
         .await
-        .unwrap();
-    Node::over(backplane, HubOptions::new()).await
+        .unwrap()
+}
+
+async fn node() -> Node {
+    Node::over(forgetful().await, HubOptions::new()).await
 }
 
 #[tokio::test]
