@@ -319,6 +319,11 @@ impl Open {
         url::with_params(&url, &self.params)
     }
 
+    /// The guards against hanging.
+    pub(crate) fn limits(&self) -> Limits {
+        self.ctx.limits()
+    }
+
     /// What the URL stands for.
     pub fn connector(&self) -> Result<Connector> {
         let mut connector = self.target.connector(&self.url())?;

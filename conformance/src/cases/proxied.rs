@@ -12,10 +12,16 @@ pub(super) const LIVENESS: Duration = Duration::from_secs(1);
 /// with much room for a busy machine.
 pub(super) const RECOVERY: Duration = Duration::from_secs(20);
 
-/// Options of a node that notices within [`LIVENESS`] and does not wait long before it tries again.
+/// Options of a node that notices within [`LIVENESS`] and does not wait long before it tries again. A
+/// request may take a second, and longer where all takes longer: to connect is many requests to some
+/// brokers.
 pub(super) fn quick(open: Open) -> Open {
+    let request_timeout = open.limits().scaled(Duration::from_secs(1));
     open.set("liveness", "1s")
-        .set("request_timeout", "1s")
+        .set(
+            "request_timeout",
+            format!("{}ms", request_timeout.as_millis()),
+        )
         .set("backoff_min", "20ms")
         .set("backoff_max", "200ms")
 }
