@@ -1,31 +1,35 @@
-//! [`Child`]: a subscriber in a process of its own, which can be stopped as a whole.
+//! [`Child`]: a client in a process of its own, which can be stopped as a whole, or have another clock.
 //!
 //! A test program runs itself as the child: its `main` begins with [`main`]. The child prints what its
-//! subscription yields, a line each, until its parent ends it.
+//! subscription yields, a line each, and publishes what it is told to, until its parent ends it.
 
 use std::{
-    io::{self, BufRead, Write},
+    io::{self, Write},
     process::{ExitCode, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use scaleout_core::{Backplane, Connector, Epoch, Position, Result, Sequence, Start};
+use scaleout_core::{Backplane, Connector, Epoch, Position, Result, Sequence, Start, Topic};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{ChildStdout, Command},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, stdin},
+    process::{ChildStdin, ChildStdout, Command},
+    sync::mpsc,
 };
 
 use crate::{
-    Failure, Limits,
+    Clock, Failure, Limits,
     checker::{Observation, Value},
+    clock,
 };
 
 /// The argument that makes a program the child.
 const MODE: &str = "--scaleout-conformance-child";
-/// The line that says that the subscription is confirmed; its place follows.
+/// The line that says that the subscription is confirmed; its place follows, and the time.
 const READY: &str = "ready";
+/// The line that says that what it was told to publish is stored; the place follows.
+const STORED: &str = "stored";
 /// How long the child may take to say something.
 const GUARD: Duration = Duration::from_secs(45);
 
@@ -62,21 +66,44 @@ async fn follow(
     connector: impl Fn(&str) -> Result<Connector>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     // Not as arguments, which everybody on the machine can see.
-    let mut asked = io::stdin().lock().lines();
-    let mut ask = || {
-        asked
-            .next()
-            .unwrap_or(Err(io::ErrorKind::UnexpectedEof.into()))
+    let mut asked = BufReader::new(stdin()).lines();
+    let mut ask = async || {
+        let line = asked.next_line().await?;
+        line.ok_or(io::Error::from(io::ErrorKind::UnexpectedEof))
     };
-    let (url, topic) = (ask()?, ask()?);
+    let url = ask().await?;
+    let topic = Topic::new(ask().await?)?;
     let node = Backplane::connect(connector(&url)?).await?;
-    let mut tail = node.subscribe(topic, Start::Latest).await?;
-    let mut out = io::stdout().lock();
-    writeln!(out, "{READY} {}", place(tail.cursor().position()))?;
-    while let Some(event) = tail.next().await {
-        writeln!(out, "{}", line(&Observation::of(&event)))?;
+    let mut tail = node.subscribe(&topic, Start::Latest).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    say(&format!(
+        "{READY} {} {now}",
+        place(tail.cursor().position())
+    ))?;
+    let publishing = async {
+        while let Ok(payload) = ask().await {
+            let receipt = node.publish(&topic, payload).await?;
+            say(&format!("{STORED} {}", place(receipt.cursor().position())))?;
+        }
+        // There is nothing more to publish.
+        std::future::pending::<()>().await;
+        Ok(())
+    };
+    let following = async {
+        while let Some(event) = tail.next().await {
+            say(&line(&Observation::of(&event)))?;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        ended = publishing => ended,
+        ended = following => ended,
     }
-    Ok(())
+}
+
+/// A whole line at once, whoever else says something.
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
 }
 
 /// The child, as its parent sees it. Dropping it kills it, stopped or not.
@@ -85,18 +112,50 @@ pub struct Child {
     process: tokio::process::Child,
     began: Position,
     lines: Lines<BufReader<ChildStdout>>,
+    stored: mpsc::UnboundedSender<Position>,
+    voice: Option<Voice>,
 }
 
-impl Child {
-    /// Starts it on a topic. Resolves once its subscription, from the newest message on, is confirmed.
+/// Has the child publish. Its answers come through whoever follows the child.
+#[derive(Debug)]
+pub struct Voice {
+    tell: ChildStdin,
+    stored: mpsc::UnboundedReceiver<Position>,
+}
+
+impl Voice {
+    /// Has it publish a line, and returns where that stands.
     ///
     /// # Errors
     ///
-    /// If it cannot be started, does not get ready in time, or says something else.
-    pub async fn start(limits: Limits, url: &str, topic: &str) -> Result<Self, Failure> {
+    /// If the child has ended, as it does when it cannot publish.
+    pub async fn publish(&mut self, payload: &str) -> Result<Position, Failure> {
+        let failed = |error: io::Error| Failure::new(format!("the child: {error}"));
+        let line = format!("{payload}\n");
+        self.tell.write_all(line.as_bytes()).await.map_err(failed)?;
+        let stored = self.stored.recv().await;
+        stored.ok_or_else(|| Failure::new("the child process has ended"))
+    }
+}
+
+impl Child {
+    /// Starts it on a topic, with this clock. Resolves once its subscription, from the newest message
+    /// on, is confirmed.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started, does not get ready in time, has another clock, or says something else.
+    pub async fn start(
+        limits: Limits,
+        url: &str,
+        topic: &str,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::new(format!("no child process: {error}"));
         let program = std::env::current_exe().map_err(failed)?;
-        let mut process = Command::new(program)
+        let mut command = Command::new(program);
+        clock::give(command.as_std_mut(), clock);
+        let mut process = command
             .arg(MODE)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -108,19 +167,41 @@ impl Child {
         };
         let asked = format!("{url}\n{topic}\n");
         tell.write_all(asked.as_bytes()).await.map_err(failed)?;
+        let (stored, publishes) = mpsc::unbounded_channel();
         let mut child = Self {
             process,
             began: Position::new(Epoch::new(0), Sequence::ZERO),
             lines: BufReader::new(told).lines(),
+            stored,
+            voice: Some(Voice {
+                tell,
+                stored: publishes,
+            }),
         };
         let ready = limits
             .within_time(GUARD, "the child to subscribe", child.line())
             .await??;
-        let place = ready.strip_prefix(READY).map(str::split_whitespace);
-        child.began = place
-            .and_then(|mut words| parse_place(&mut words))
-            .ok_or_else(|| Failure::new(format!("the child is not ready: {ready}")))?;
+        let mut said = ready.strip_prefix(READY).map(str::split_whitespace);
+        let mut understood = || {
+            let said = said.as_mut()?;
+            let time = (parse_place(said)?, said.next()?.parse().ok()?);
+            Some(time)
+        };
+        let (began, seconds) =
+            understood().ok_or_else(|| Failure::new(format!("the child is not ready: {ready}")))?;
+        clock.shows(UNIX_EPOCH + Duration::from_secs(seconds))?;
+        child.began = began;
         Ok(child)
+    }
+
+    /// What has it publish, while somebody else follows it. There is one.
+    ///
+    /// # Errors
+    ///
+    /// If it was taken before.
+    pub fn voice(&mut self) -> Result<Voice, Failure> {
+        let voice = self.voice.take();
+        voice.ok_or_else(|| Failure::new("the child has one voice"))
     }
 
     /// Where its subscription began.
@@ -148,10 +229,29 @@ impl Child {
         parse(&line).ok_or_else(|| Failure::new(format!("the child says: {line}")))
     }
 
+    /// The next line that is for whoever follows it.
     async fn line(&mut self) -> Result<String, Failure> {
-        let line = self.lines.next_line().await;
-        let line = line.map_err(|error| Failure::new(format!("the child: {error}")))?;
-        line.ok_or_else(|| Failure::new("the child process has ended"))
+        loop {
+            let line = self.lines.next_line().await;
+            let line = line.map_err(|error| Failure::new(format!("the child: {error}")))?;
+            let line = line.ok_or_else(|| Failure::new("the child process has ended"))?;
+            let stored = line.strip_prefix(STORED).map(str::split_whitespace);
+            match stored.and_then(|mut words| parse_place(&mut words)) {
+                // Nobody waits for it if the case is over.
+                Some(place) => drop(self.stored.send(place)),
+                None => return Ok(line),
+            }
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Killed by its id as long as it is not known to have ended.
+        if let Some(id) = self.process.id() {
+            let _ = self.process.start_kill();
+            clock::tidy(id);
+        }
     }
 }
 

@@ -18,6 +18,19 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 pub(super) const CASES: &[Case] = &[
     Case::new(
+        "O01",
+        "a client with its clock an hour off publishes and gets what all others do",
+        &[1, 3, 4, 5],
+        |ctx| Box::pin(clients_hours_apart(ctx)),
+    )
+    .proxied()
+    .needs(&[
+        Need::Proxy,
+        Need::Child,
+        Need::Clock,
+        Need::Claim(Claim::History),
+    ]),
+    Case::new(
         "O02",
         "a broker that is restarted with its clock an hour behind goes on numbering upwards",
         &[1, 2, 4, 5, 6],
@@ -57,6 +70,30 @@ fn now() -> Duration {
 
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(all(unix, feature = "processes"))]
+async fn clients_hours_apart(ctx: Ctx) -> Result<(), Failure> {
+    const PACE: Duration = Duration::from_millis(2);
+    let node = ctx.node().await?;
+    let mut load = Load::new(&ctx);
+    load.subscribe(0, &node, Start::Latest).await?;
+    for (number, clock) in [(1, Clock::Ahead(HOUR)), (2, Clock::Behind(HOUR))] {
+        let url = ctx.open().url();
+        let mut child = Child::start(ctx.limits(), &url, load.topic().as_str(), clock).await?;
+        let voice = child.voice()?;
+        load.follow(number, child);
+        load.speak(number, voice, PACE);
+    }
+    load.publish(0, &node, PACE);
+    load.progress(600).await?;
+    let plan = load.plan().with_publishes(600).with_entries(1_800);
+    load.finish(&node, plan).await.map(drop)
+}
+
+#[cfg(not(all(unix, feature = "processes")))]
+fn clients_hours_apart(_: Ctx) -> std::future::Ready<Result<(), Failure>> {
+    std::future::ready(Err(Failure::new("no process can be started here")))
 }
 
 async fn earlier_clock(ctx: Ctx) -> Result<(), Failure> {
@@ -112,7 +149,7 @@ async fn stopped(ctx: Ctx) -> Result<(), Failure> {
     let mut load = Load::new(&ctx);
     // It has lost its connection by then, for the broker as well as for itself.
     let url = quick(ctx.open()).url();
-    let child = Child::start(ctx.limits(), &url, load.topic().as_str()).await?;
+    let child = Child::start(ctx.limits(), &url, load.topic().as_str(), Clock::Right).await?;
     let process = child.process();
     load.follow(1, child);
     load.publish(0, &node, Duration::from_millis(2));

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 #[cfg(all(unix, feature = "processes"))]
-use crate::child::Child;
+use crate::child::{Child, Voice};
 use crate::{
     Ctx, Failure, Node, Tail,
     checker::{Observer, Plan, Publisher, Recorder, Totals},
@@ -133,6 +133,27 @@ impl Load {
                 at = observation.end().unwrap_or(at);
                 observer.observed(observation);
             }
+        });
+    }
+
+    /// Starts a publisher that is another process, `number` in the record, as [`publish`](Self::publish)
+    /// does on a node.
+    #[cfg(all(unix, feature = "processes"))]
+    pub(super) fn speak(&mut self, number: usize, mut voice: Voice, pace: Duration) {
+        let mut publisher = self.recorder.publisher(number, self.topic.clone());
+        let (limits, stop) = (self.ctx.limits(), self.stop.subscribe());
+        self.publishing.spawn(async move {
+            let mut next = Instant::now();
+            while !*stop.borrow() {
+                let (ticket, payload) = publisher.invoke(SIZE);
+                let payload = String::from_utf8_lossy(&payload);
+                let publish = voice.publish(&payload);
+                let stored = limits.within_time(RECOVERY, "the other process to publish", publish);
+                ticket.ok(stored.await??);
+                next = (next + pace).max(Instant::now());
+                sleep_until(next).await;
+            }
+            Ok(())
         });
     }
 

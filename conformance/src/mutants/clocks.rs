@@ -3,10 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use scaleout_core::{
-    Appended, Arrival, Backend, EncodedFrame, Listener, LogName, Page, Position, Result, Sequence,
+    Appended, Arrival, Backend, EncodedFrame, Frame, Listener, LogName, Page, Position, Result,
+    Sequence,
 };
 
 use super::{
@@ -16,15 +19,23 @@ use super::{
 };
 use crate::{Clock, relay};
 
-pub(super) const MUTANTS: &[Mutant] = &[Mutant::new(
-    "clock-as-sequence",
-    "numbers by what the broker's clock showed when it was started",
-    &["O02"],
-    |target| {
-        let clock = BrokersClock::default();
-        hooked(target, ByStart::new(clock.clone())).with_clock(clock)
-    },
-)];
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant::new(
+        "clock-as-sequence",
+        "numbers by what the broker's clock showed when it was started",
+        &["O02"],
+        |target| {
+            let clock = BrokersClock::default();
+            hooked(target, ByStart::new(clock.clone())).with_clock(clock)
+        },
+    ),
+    Mutant::new(
+        "by-the-readers-clock",
+        "passes over what was sent half an hour from now by its own clock",
+        &["O01"],
+        |target| hooked(target, ReadersClock),
+    ),
+];
 
 /// How far the clock of a broker that nothing was done to has come, in milliseconds.
 const STARTED: u64 = 10 * 3_600_000;
@@ -126,6 +137,47 @@ impl Hook for ByStart {
                 frame.first = hook.told(&log, frame.first);
             }
             vec![arrival]
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct ReadersClock;
+
+/// Whether the frame's sender has about the same time as this process.
+fn is_of_today(frame: &Bytes) -> bool {
+    const LATE: Duration = Duration::from_secs(1_800);
+    let Ok(frame) = Frame::decode(frame.clone()) else {
+        return true;
+    };
+    let sent = UNIX_EPOCH + Duration::from_millis(frame.published_at_millis());
+    let apart = SystemTime::now().duration_since(sent);
+    apart.unwrap_or_else(|ahead| ahead.duration()) < LATE
+}
+
+impl Hook for ReadersClock {
+    async fn read(
+        &self,
+        inner: &Inner,
+        log: &LogName,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Result<Page> {
+        let mut page = inner.backend.read(log, after, limit).await?;
+        page.frames.retain(|frame| is_of_today(&frame.bytes));
+        Ok(page)
+    }
+
+    async fn listen(
+        &self,
+        inner: &Inner,
+        log: &LogName,
+        after: Option<Position>,
+    ) -> Result<Listener> {
+        let listener = inner.backend.listen(log, after).await?;
+        Ok(relay::map(listener, |arrival| match &arrival {
+            Arrival::Frame { frame, .. } if !is_of_today(&frame.bytes) => Vec::new(),
+            _ => vec![arrival],
         }))
     }
 }

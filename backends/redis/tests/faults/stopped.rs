@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::{Failed, Trial};
 use rustix::process::Signal;
 use scaleout_conformance::{
-    Broker, Limits, Setup,
+    Broker, Clock, Limits, Setup,
     broker::{Redis, Server},
     checker::{self, Observation, Plan, SubscriberStart},
     child::Child,
@@ -55,7 +55,8 @@ async fn stopped(short: bool) -> Result<(), Failed> {
     let url = format!("{}{}", server.target().url(), options(short));
     let mut load = Load::new();
     let node = Backplane::connect(scaleout_redis::connector(&url)?).await?;
-    let mut child = Child::start(Limits::from_env(), &url, load.topic.as_str()).await?;
+    let mut child =
+        Child::start(Limits::from_env(), &url, load.topic.as_str(), Clock::Right).await?;
     load.publish(0, &node, 64);
     load.progress(2_000).await?;
 
