@@ -68,8 +68,12 @@ impl Http {
             .ok_or_else(|| crate::config::invalid(format!("{path:?} is no path in the namespace")))
     }
 
-    /// Sends a request and returns the answer, whatever its status. `extra` is how much longer than
-    /// usual the service may take.
+    /// How long an answer may usually take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends a request and returns the answer, whatever its status, which may take until `limit`.
     ///
     /// # Errors
     ///
@@ -81,7 +85,7 @@ impl Http {
         url: Url,
         mut headers: HeaderMap,
         body: Bytes,
-        extra: Duration,
+        limit: Duration,
     ) -> Result<Response> {
         let token = self.credential.token(self.base.as_str()).await?;
         let mut token = HeaderValue::from_str(&token.header())
@@ -93,7 +97,7 @@ impl Http {
             .request(method, url)
             .headers(headers)
             .body(body)
-            .timeout(self.timeout + extra)
+            .timeout(limit)
             .send();
         sent.await.map_err(|error| of_client(&error))
     }

@@ -140,9 +140,8 @@ impl Manager {
             headers.insert(CONTENT_TYPE, entry);
         }
         let body = entry.map(Bytes::from).unwrap_or_default();
-        self.http
-            .send(method, url, headers, body, Duration::ZERO)
-            .await
+        let limit = self.http.timeout();
+        self.http.send(method, url, headers, body, limit).await
     }
 }
 

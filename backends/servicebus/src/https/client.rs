@@ -22,6 +22,9 @@ use crate::http::{Http, of_client, refusal};
 const PROPERTIES: &str = "brokerproperties";
 pub(super) const OURS: &str = "x-scaleout-properties";
 
+/// What an answer has on top of the time that the service is asked to wait, which is whole seconds.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// Sends the client's requests.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -59,11 +62,11 @@ impl Client {
         }
         let method = reqwest::Method::from_bytes(request.method().as_ref().as_bytes())
             .map_err(|_| Error::new(ErrorKind::InvalidInput, "there is no such method"))?;
-        let extra = self.wait_of(request);
+        let limit = self.limit_of(request);
         let url = self.http.url(&path)?;
         let response = self
             .http
-            .send(method, url, headers, Bytes::from(body), extra)
+            .send(method, url, headers, Bytes::from(body), limit)
             .await?;
         let status = response.status();
         if !status.is_success() {
@@ -87,13 +90,19 @@ impl Client {
         Ok(Response::new(status, headers, Box::pin(stream)))
     }
 
-    /// How long the service is asked to wait for a message.
-    fn wait_of(&self, request: &Request) -> Duration {
+    /// How long the answer may take. Of a request that the service is asked to wait with for a message, no longer
+    /// than the liveness time, whatever others may take: that is how a dead connection shows.
+    fn limit_of(&self, request: &Request) -> Duration {
         let mut query = request.url().query_pairs();
-        let seconds = query
+        let wait = query
             .find(|(name, _)| name == "timeout")
-            .and_then(|(_, seconds)| seconds.parse().ok());
-        Duration::from_secs(seconds.unwrap_or(0)).min(self.liveness)
+            .and_then(|(_, seconds)| seconds.parse().ok())
+            .map_or(Duration::ZERO, Duration::from_secs);
+        if wait.is_zero() {
+            return self.http.timeout();
+        }
+        let rest = self.liveness.saturating_sub(wait).max(LEAST);
+        wait + rest.min(self.http.timeout())
     }
 }
 

@@ -76,7 +76,7 @@ impl Transport for Https {
             url,
             HeaderMap::new(),
             Bytes::new(),
-            Duration::ZERO,
+            http.timeout(),
         );
         let response = asked.await?;
         match response.status().as_u16() {

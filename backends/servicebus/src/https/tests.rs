@@ -142,6 +142,23 @@ async fn a_service_that_says_nothing_any_more_is_noticed() {
 }
 
 #[tokio::test]
+async fn a_pull_is_overdue_within_the_liveness_time_however_long_other_requests_may_take() {
+    let emulator = start().await;
+    let url = format!(
+        "{}?liveness=2s&request_timeout=60s",
+        emulator.connection_string()
+    );
+    let https = https(&url);
+    let mut receiver = https.receive("t", "s").await.unwrap().unwrap();
+    emulator.faults().stop(true);
+    let began = Instant::now();
+    let ended = tokio::time::timeout(Duration::from_secs(20), receiver.next()).await;
+    assert_eq!(ended.unwrap().err().unwrap().kind(), ErrorKind::Timeout);
+    // Some more, as the machine may be busy.
+    assert!(began.elapsed() < Duration::from_secs(4));
+}
+
+#[tokio::test]
 async fn a_wrong_key_is_a_matter_of_rights() {
     let emulator = start().await;
     let url = format!(
