@@ -22,6 +22,9 @@ macro_rules! over_both {
 }
 
 mod entities;
+mod load;
+mod process;
+mod together;
 mod traffic;
 
 use std::time::Duration;
@@ -43,10 +46,14 @@ async fn emulator() -> Emulator {
     Emulator::start(Config::default()).await.unwrap()
 }
 
-/// A node with one log, over this transport, with these options.
+/// A node over this transport, with these options, and one log unless they say otherwise.
 async fn node(emulator: &Emulator, transport: &str, options: &str) -> Backplane {
     let string = emulator.connection_string();
-    let quick = "partitioning=1&backoff_min=10ms&backoff_max=200ms";
+    let logs = match options.contains("partitioning=") {
+        true => "",
+        false => "&partitioning=1",
+    };
+    let quick = format!("backoff_min=10ms&backoff_max=200ms{logs}");
     let url = format!("{string}?{quick}&transport={transport}&{options}");
     let connected = Backplane::connect(connector(&url).unwrap());
     soon(connected).await.unwrap()
