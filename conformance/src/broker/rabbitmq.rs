@@ -1,9 +1,11 @@
 //! [`RabbitMq`]: how to run a RabbitMQ node.
 
 use std::{
-    fmt, fs,
-    io::{Read, Write},
+    fmt,
+    fs::{self, File},
+    io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex, PoisonError},
@@ -41,6 +43,7 @@ pub struct RabbitMq {
     password: String,
     persistent: bool,
     tls: Option<(Arc<Certificates>, u16)>,
+    cookie: Option<String>,
     /// Where the running node has its cookie, which whoever controls it needs.
     home: Arc<Mutex<PathBuf>>,
 }
@@ -57,6 +60,7 @@ impl RabbitMq {
             password: password.into(),
             persistent: false,
             tls: None,
+            cookie: None,
             home: Arc::default(),
         }
     }
@@ -76,6 +80,18 @@ impl RabbitMq {
     pub fn with_tls(mut self) -> Result<Self> {
         self.tls = Some((Arc::new(Certificates::make()?), free_port()?));
         Ok(self)
+    }
+
+    /// It can join others with this cookie.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: impl Into<String>) -> Self {
+        self.cookie = Some(cookie.into());
+        self
+    }
+
+    /// What other nodes call the one that listens on this port.
+    pub fn node_name(port: u16) -> String {
+        format!("scaleout-{port}@localhost")
     }
 
     /// Whether there is a RabbitMQ to run.
@@ -119,7 +135,8 @@ impl RabbitMq {
     /// and a node that is killed within the second after that (3.10) does not find its streams again.
     async fn coordinate(&self, port: u16) -> Result<()> {
         let done = self.home().join(COORDINATES);
-        if done.exists() {
+        // One that has streams cannot join others.
+        if done.exists() || self.cookie.is_some() {
             return Ok(());
         }
         let first = "Q = rabbit_misc:r(<<\"/\">>, queue, <<\"first\">>), \
@@ -131,6 +148,19 @@ impl RabbitMq {
         fs::write(done, "").map_err(|error| {
             Error::new(ErrorKind::Unavailable, "no note in its home").with_source(error)
         })
+    }
+
+    /// Nobody else may read it, or Erlang does not take it.
+    fn write_cookie(&self, home: &Path) -> io::Result<()> {
+        let Some(cookie) = &self.cookie else {
+            return Ok(());
+        };
+        let mut file = File::options()
+            .create_new(true)
+            .write(true)
+            .mode(0o400)
+            .open(home.join(".erlang.cookie"))?;
+        file.write_all(cookie.as_bytes())
     }
 
     /// The target for an address, and a file of authorities to trust.
@@ -235,7 +265,8 @@ impl Program for RabbitMq {
             }
         }
         let written = fs::write(home.join("rabbitmq.conf"), config)
-            .and_then(|()| fs::write(home.join("enabled_plugins"), "[].\n"));
+            .and_then(|()| fs::write(home.join("enabled_plugins"), "[].\n"))
+            .and_then(|()| self.write_cookie(home));
         let failed =
             |error| Error::new(ErrorKind::Unavailable, "no configuration").with_source(error);
         Box::pin(std::future::ready(written.map_err(failed)))
@@ -299,7 +330,7 @@ fn command(name: &str, home: &Path, port: u16) -> Command {
     let mut command = Command::new(script(name));
     command
         .env("HOME", home)
-        .env("RABBITMQ_NODENAME", format!("scaleout-{port}@localhost"))
+        .env("RABBITMQ_NODENAME", RabbitMq::node_name(port))
         .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODE_PORT", port.to_string())
         .env("RABBITMQ_MNESIA_BASE", home.join("data"))
@@ -328,7 +359,7 @@ fn greets(port: u16) -> bool {
         let mut frame = [0; 1];
         stream.read_exact(&mut frame)?;
         // A method frame: connection.start. Anything else would be the header of another version.
-        std::io::Result::Ok(frame[0] == 1)
+        io::Result::Ok(frame[0] == 1)
     };
     greet().unwrap_or(false)
 }

@@ -1,6 +1,7 @@
 //! What is peculiar to RabbitMQ, each with a broker of its own.
 
 mod channels;
+mod cluster;
 mod deleted;
 mod leftovers;
 mod setup;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let trials = setup::trials().into_iter();
     let trials = trials.chain(channels::trials());
     let trials = trials.chain(deleted::trials()).chain(leftovers::trials());
+    let trials = trials.chain(cluster::trials());
     let trials = trials
         .map(|trial| trial.with_ignored_flag(missing))
         .collect();
@@ -43,15 +45,19 @@ where
     F: Future<Output = Result<(), Failed>> + 'static,
 {
     Trial::test(name, move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        runtime.block_on(async {
+        on_runtime(async {
             let server = RabbitMqTarget::server(Setup::persistent());
             run(Server::start(server).await?).await
         })
     })
+}
+
+fn on_runtime(test: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(test)
 }
 
 /// A node on the broker, with these options.
