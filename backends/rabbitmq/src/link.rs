@@ -25,6 +25,7 @@ use crate::{
     connection::{Engine, Pulse, dial, open_channel, watch},
     directory::Directory,
     error::{is_missing, lost, of_client, timed_out},
+    read::Floors,
 };
 
 /// How often a directory that cannot be read yet is tried.
@@ -49,6 +50,7 @@ pub(crate) struct Link {
     /// The channel of all appends.
     appends: tokio::sync::Mutex<Option<Channel>>,
     pub(crate) flights: Flights,
+    pub(crate) floors: Floors,
     /// Held while a log's life begins.
     pub(crate) creating: tokio::sync::Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
@@ -122,6 +124,7 @@ impl Link {
             requests: Mutex::default(),
             appends: tokio::sync::Mutex::default(),
             flights: Flights::default(),
+            floors: Floors::default(),
             creating: tokio::sync::Mutex::default(),
             tasks: Mutex::new(tasks),
             engine,

@@ -1,6 +1,9 @@
 //! Read: where a log stands, and its frames after a position.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use scaleout_core::{Epoch, Page, Position, Result, Sequence, StoredFrame};
 
@@ -58,12 +61,21 @@ impl Link {
             let revive = async || self.write(stream, wire::MARK).await.map(drop);
             last(self.channel().await?, stream, QUIET, revive).await
         };
-        let (Some(newest), Some(oldest)) = tokio::try_join!(newest, self.oldest(stream))? else {
+        // Where frames are wanted, a floor that has been trimmed since is noticed on the way; so one
+        // reader is enough to begin with. Each costs the broker memory that it does not give back
+        // (rabbitmq-server#6325).
+        let oldest = async {
+            match self.floors.get(epoch).filter(|_| limit > 0) {
+                Some(known) => Ok(Some(known)),
+                None => self.oldest(epoch, stream).await,
+            }
+        };
+        let (Some(newest), Some(oldest)) = tokio::try_join!(newest, oldest)? else {
             return Ok(None);
         };
         let mut page = Page {
             epoch,
-            floor: floor(&oldest),
+            floor: oldest.floor,
             head: head(&newest),
             frames: Vec::new(),
         };
@@ -86,7 +98,7 @@ impl Link {
             if record.offset > expected {
                 // RabbitMQ leaves offsets out; and what is trimmed while it is read it skips as
                 // silently. Only a look at the floor can tell which.
-                let Some(oldest) = self.oldest(stream).await? else {
+                let Some(oldest) = self.oldest(epoch, stream).await? else {
                     return Ok(None);
                 };
                 match (oldest.offset > expected, page.frames.is_empty()) {
@@ -116,8 +128,44 @@ impl Link {
         Ok(Some(page))
     }
 
-    async fn oldest(&self, stream: &str) -> lapin::Result<Option<Record>> {
-        first(self.channel().await?, stream).await
+    /// Where the stream begins now.
+    async fn oldest(&self, epoch: Epoch, stream: &str) -> lapin::Result<Option<Oldest>> {
+        let record = first(self.channel().await?, stream).await?;
+        Ok(record.map(|record| {
+            let oldest = Oldest {
+                offset: record.offset,
+                floor: floor(&record),
+            };
+            self.floors.set(epoch, oldest);
+            oldest
+        }))
+    }
+}
+
+/// Where a stream began when it was looked at: at this message or, if that was trimmed since, after
+/// it.
+#[derive(Clone, Copy, Debug)]
+struct Oldest {
+    offset: u64,
+    floor: Sequence,
+}
+
+/// Where the streams of the logs' lives began when each was last looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Floors(Mutex<HashMap<Epoch, Oldest>>);
+
+impl Floors {
+    fn get(&self, epoch: Epoch) -> Option<Oldest> {
+        self.lock().get(&epoch).copied()
+    }
+
+    fn set(&self, epoch: Epoch, oldest: Oldest) {
+        self.lock().insert(epoch, oldest);
+    }
+
+    /// Nothing that runs under the lock can panic, so a poisoned one still holds a whole state.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Epoch, Oldest>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
