@@ -79,7 +79,7 @@ impl Load {
         self.stop.send_replace(true);
         soon(async {
             while let Some(ended) = self.publishing.join_next().await {
-                ended.unwrap()
+                ended.unwrap();
             }
         })
         .await;
@@ -94,7 +94,7 @@ impl Load {
         self.ends.send_replace(Some(ends));
         soon(async {
             while let Some(ended) = self.following.join_next().await {
-                ended.unwrap()
+                ended.unwrap();
             }
         })
         .await;

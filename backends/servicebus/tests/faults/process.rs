@@ -168,5 +168,5 @@ async fn emulator() {
     let mut config = Config::default();
     config.listen = listen;
     let _emulator = Emulator::start(config).await.unwrap();
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
