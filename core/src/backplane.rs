@@ -208,6 +208,9 @@ impl Backplane {
         }
         let log = node.log_of(&topic);
         let (lease, started) = node.feeds.lease(node, &log)?;
+        if !lease.is_live() {
+            node.link.check_not_refused()?;
+        }
         let deadline = Instant::now() + node.options.publish_timeout;
         let live = timeout_at(deadline, lease.live()).await;
         if node.is_closing() {

@@ -91,7 +91,7 @@ impl Feed {
         loop {
             let mut changed = std::pin::pin!(self.live_changed.notified());
             changed.as_mut().enable();
-            if self.live.load(Ordering::Acquire) {
+            if self.is_live() {
                 return Ok(());
             }
             if let Some(refused) = &*self.lock_refused() {
@@ -99,6 +99,11 @@ impl Feed {
             }
             changed.await;
         }
+    }
+
+    /// Whether the broker has confirmed that this node listens.
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.load(Ordering::Acquire)
     }
 
     fn lock_refused(&self) -> MutexGuard<'_, Option<Error>> {

@@ -106,6 +106,18 @@ impl Link {
         ))
     }
 
+    /// Whether the connection is down for a reason that does not pass: then waiting is of no use.
+    ///
+    /// # Errors
+    ///
+    /// That reason.
+    pub(crate) fn check_not_refused(&self) -> Result<()> {
+        match self.why_down() {
+            Some(error) if !error.is_transient() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Reports a failure of the connection. Returns at once.
     pub(crate) fn interrupted(&self, generation: Generation, error: &Error) {
         self.health.send_if_modified(|health| {

@@ -208,7 +208,7 @@ async fn try_store(
     let generation = match node.link.up() {
         Some(generation) => generation,
         None => {
-            check_not_refused(node)?;
+            node.link.check_not_refused()?;
             timeout_at(deadline, node.link.connected())
                 .await
                 .unwrap_or_else(|_| Err(node.link.why_down().unwrap_or_else(|| late(node))))?
@@ -226,14 +226,6 @@ async fn try_store(
     result
 }
 
-/// Whether the connection is down for a reason that does not pass: then waiting is of no use.
-fn check_not_refused(node: &Node) -> Result<()> {
-    match node.link.why_down() {
-        Some(error) if !error.is_transient() => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// For brokers whose confirmation does not name the position: stores the frame, and answers when
 /// this node's own feed has brought it back. The next frame may leave meanwhile.
 async fn store_and_await_return(
@@ -244,7 +236,7 @@ async fn store_and_await_return(
     deadline: Instant,
 ) {
     let stored = async {
-        check_not_refused(node)?;
+        node.link.check_not_refused()?;
         let lease = queue.feed(node)?;
         timeout_at(deadline, lease.live())
             .await

@@ -89,7 +89,7 @@ async fn wrong_password(ctx: Ctx) -> Result<(), Failure> {
         "it took its time"
     );
 
-    // A node that tries in the background says so too, and does not make publishers wait.
+    // A node that tries in the background says so too, and makes nobody wait.
     let lazy = Backplane::connect_lazy(target.connector(&url)?)?;
     let refused = |h: &scaleout_core::Health| h.last_error.is_some();
     until(&ctx, &lazy, "the refusal to be shown", refused).await?;
@@ -99,9 +99,17 @@ async fn wrong_password(ctx: Ctx) -> Result<(), Failure> {
         .within("a publish", lazy.publish(&ctx.topic("t"), "m"))
         .await?;
     check_auth(published.err().as_ref(), "publishing")?;
+    let subscribed = ctx
+        .limits()
+        .within(
+            "a subscription",
+            lazy.subscribe(&ctx.topic("t"), Start::Latest),
+        )
+        .await?;
+    check_auth(subscribed.err().as_ref(), "subscribing")?;
     ensure!(
         began.elapsed() < ctx.limits().scaled(Duration::from_secs(2)),
-        "publishing waited"
+        "publishing or subscribing waited"
     );
     lazy.close(Duration::from_secs(5)).await?;
     Ok(())
