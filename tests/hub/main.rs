@@ -18,7 +18,6 @@ mod closing;
 mod cluster;
 mod events;
 mod http;
-#[cfg(feature = "http2")]
 mod http2;
 mod invocations;
 mod limits;

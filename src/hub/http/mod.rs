@@ -125,10 +125,7 @@ impl Endpoint {
             Method::GET if websocket::is_upgrade(&visit.parts.headers) => {
                 websocket::upgrade(&self, visit)
             }
-            #[cfg(feature = "http2")]
-            Method::CONNECT if websocket::is_extended_connect(&visit.parts) => {
-                websocket::connect(&self, visit)
-            }
+            _ if websocket::is_extended_connect(&visit.parts) => websocket::connect(&self, visit),
             Method::GET if accepts_events(&visit.parts.headers) => events::open(&self, visit),
             Method::GET => polling::poll(&self, visit).await,
             Method::POST => send::receive(&self, &visit, body).await,

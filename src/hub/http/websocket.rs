@@ -3,13 +3,12 @@
 
 use std::{io::Cursor, sync::Arc};
 
-#[cfg(feature = "http2")]
-use axum::http::request::Parts;
 use axum::{
     body::Body,
     http::{
-        HeaderMap, StatusCode,
+        HeaderMap, Method, StatusCode, Version,
         header::{self, HeaderValue},
+        request::Parts,
     },
     response::Response,
 };
@@ -44,14 +43,12 @@ pub(super) fn upgrade(endpoint: &Arc<Endpoint>, visit: Visit) -> Result<Response
     Ok(response)
 }
 
-/// Whether a request asks for a WebSocket as one stream of HTTP/2.
-#[cfg(feature = "http2")]
+/// Whether a request asks for a WebSocket as one stream of HTTP/2. A `CONNECT` that has a path, as this
+/// one has or it would not be here, names a protocol; what does not mean WebSockets has no version of them.
 pub(super) fn is_extended_connect(parts: &Parts) -> bool {
-    let protocol = parts.extensions.get::<hyper::ext::Protocol>();
-    protocol.is_some_and(|protocol| protocol.as_str() == "websocket")
+    parts.method == Method::CONNECT && parts.version > Version::HTTP_11
 }
 
-#[cfg(feature = "http2")]
 pub(super) fn connect(endpoint: &Arc<Endpoint>, visit: Visit) -> Result<Response, Refusal> {
     check_version(&visit.parts.headers)?;
     open(endpoint, visit)?;
