@@ -7,6 +7,7 @@ mod leftovers;
 mod setup;
 #[path = "../target/mod.rs"]
 mod target;
+mod trimmed;
 
 use std::{future::Future, process::ExitCode, time::Duration};
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
     let trials = setup::trials().into_iter();
     let trials = trials.chain(channels::trials());
     let trials = trials.chain(deleted::trials()).chain(leftovers::trials());
-    let trials = trials.chain(cluster::trials());
+    let trials = trials.chain(cluster::trials()).chain(trimmed::trials());
     let trials = trials
         .map(|trial| trial.with_ignored_flag(missing))
         .collect();
