@@ -75,7 +75,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         "redis" => compare(&bare::redis::Client::open(&args.url)?, &args).await,
         #[cfg(feature = "postgres")]
         "postgres" => {
-            let url = bare::with_namespace(&args.url);
+            let url = bare::own_namespace(&args.url);
             let (bare, args) = (bare::postgres::Client::open(&url)?, Args { url, ..args });
             let compared = compare(&bare, &args).await;
             scaleout::postgres::remove(&args.url).await?;
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "rabbitmq")]
         "rabbitmq" => {
             // What is published stays at the broker, so it gets a namespace that can be removed.
-            let url = bare::with_namespace(&args.url);
+            let url = bare::own_namespace(&args.url);
             let (bare, args) = (bare::rabbitmq::Client::open(&url)?, Args { url, ..args });
             let compared = compare(&bare, &args).await;
             scaleout_rabbitmq::remove(&args.url).await?;
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "servicebus")]
         "servicebus" => {
             // Topics stay until somebody deletes them.
-            let url = bare::with_namespace(&args.url);
+            let url = bare::own_namespace(&args.url);
             let (bare, args) = (bare::servicebus::Client::open(&url)?, Args { url, ..args });
             let compared = compare(&bare, &args).await;
             scaleout::servicebus::remove(&args.url).await?;

@@ -24,14 +24,17 @@ use super::{Load, round::Round};
 /// by 32 MB, and a channel drops. It costs the bare client nothing while its subscriber keeps up.
 const AHEAD: u64 = 16_384;
 
-/// The URL with a namespace of its own, unless it names one, which is to be removed afterwards.
+/// The URL with a namespace that nobody else has, in place of one that it may name: this one is removed
+/// afterwards.
 #[cfg(any(feature = "postgres", feature = "rabbitmq", feature = "servicebus"))]
-pub(super) fn with_namespace(url: &str) -> String {
-    if url.contains("namespace=") {
-        return url.to_owned();
-    }
-    let mark = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{mark}namespace=bench-{}", Epoch::random())
+pub(super) fn own_namespace(url: &str) -> String {
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let others: String = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !pair.starts_with("namespace="))
+        .map(|pair| format!("{pair}&"))
+        .collect();
+    format!("{base}?{others}namespace=bench-{}", Epoch::random())
 }
 
 /// A bare client at its best.
@@ -59,4 +62,37 @@ pub(super) trait Bare {
 pub(super) trait Pair {
     /// Sends one message and waits for it: the time from one to the other.
     async fn send(&mut self, payload: &Bytes) -> anyhow::Result<Duration>;
+}
+
+#[cfg(all(
+    test,
+    any(feature = "postgres", feature = "rabbitmq", feature = "servicebus")
+))]
+mod tests {
+    use super::own_namespace;
+
+    /// The namespaces that a URL names.
+    fn namespaces(url: &str) -> Vec<&str> {
+        let pairs = url.split(['?', '&']);
+        pairs.filter_map(|p| p.strip_prefix("namespace=")).collect()
+    }
+
+    #[test]
+    fn what_is_removed_afterwards_is_never_the_namespace_of_an_application() {
+        for url in [
+            "postgres://host/db",
+            "postgres://host/db?",
+            "postgres://host/db?namespace=chat",
+            "amqp://host/?a=b&namespace=chat&c=d",
+            "Endpoint=sb://host;SharedAccessKeyName=n;SharedAccessKey=k=?namespace=chat",
+        ] {
+            let own = own_namespace(url);
+            let [named] = namespaces(&own)[..] else {
+                panic!("{own}");
+            };
+            assert!(named.starts_with("bench-"), "{own}");
+            assert_eq!(own.contains("a=b"), url.contains("a=b"));
+            assert_eq!(own.contains("c=d"), url.contains("c=d"));
+        }
+    }
 }
